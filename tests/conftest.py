@@ -1,0 +1,36 @@
+"One place for what all tests share: the environment they run in, and the things they skip without."
+import os, shutil
+from pathlib import Path
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Before anything imports torch or numba. `.ci/test` sets the number of threads for the machine; a plain `pytest` takes two.
+for key in 'OMP_NUM_THREADS', 'NUMBA_NUM_THREADS': os.environ.setdefault(key, str(min(2, os.cpu_count() or 1)))
+os.environ.setdefault('MPLBACKEND', 'Agg')               # no windows
+os.environ.setdefault('HF_HUB_OFFLINE', '1')             # the tests need no network
+os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
+os.environ.pop('IN_TEST', None)                          # nbdev_export does nothing while this is set
+if os.environ.get('FACECOMP_DATA'):                      # a relative path is meant from the repository's root
+    os.environ['FACECOMP_DATA'] = str((ROOT/os.environ['FACECOMP_DATA']).resolve())
+
+@pytest.fixture(scope='session')
+def root():
+    "The repository's root"
+    return ROOT
+
+@pytest.fixture(scope='session')
+def data_root():
+    "Folder with the real photos, fits and weights; the test is skipped without it"
+    name = os.environ.get('FACECOMP_DATA')
+    if not name: pytest.skip('FACECOMP_DATA is not set: no real photos to test with')
+    if not Path(name).is_dir(): pytest.skip('FACECOMP_DATA names a folder that does not exist')
+    return Path(name)
+
+@pytest.fixture(scope='session')
+def browser():
+    "Path of a chromium for playwright's `executable_path`; the test is skipped without one"
+    names = 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'
+    found = next((p for n in names if (p := shutil.which(n))), None)
+    if found is None: pytest.skip('no chromium on this machine: nothing to open the demo with')
+    return found
