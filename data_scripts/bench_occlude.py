@@ -18,7 +18,7 @@ def aligned(pic, marks, size): # eye centre at (.496, .313), mouth centre at (.4
     R = np.array([[d[1], -d[0]], [d[0], d[1]]])/np.hypot(*d)*s; t = np.array([63.5, 40])*size/128-R@eye
     return cv2.warpAffine(pic, np.c_[R, t], (size, size)), np.c_[marks[:, :2]@R.T+t, marks[:, 2]*s]
 
-def clock(*fs, n): # (n, len(fs)) milliseconds of this process; the functions take turns, so that other load on the machine falls on all alike
+def clock(*fs, n): # (n, len(fs)) ms of this process; the functions take turns, so that other load falls on all alike
     for i in range(3): [f(i) for f in fs]
     took = np.zeros((n, len(fs)))
     for i in range(n):
@@ -26,7 +26,8 @@ def clock(*fs, n): # (n, len(fs)) milliseconds of this process; the functions ta
     return took
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0]); ap.add_argument('--n', type=int, default=300); ap.add_argument('--limit', type=float, default=20.)
+    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0]); ap.add_argument('--n', type=int, default=300)
+    ap.add_argument('--limit', type=float, default=20.)
     args = ap.parse_args(); cv2.setNumThreads(1)
     pic, marks = portrait('astronaut'); x, l = aligned(pic, marks, 128)
     buf = io.BytesIO(); Image.fromarray(aligned(pic, marks, 200)[0]).save(buf, 'JPEG', quality=90); jpeg = buf.getvalue()
@@ -36,7 +37,8 @@ def main():
     took = clock(*(lambda i, k=k: occlude_for(x, l, 0, 0, i, kind=k) for k in kinds), n=args.n)
     base = min(warm + [np.median(clock(decode, n=args.n))])               # decoding alone, caches warm: the stricter measure
     med, mean = np.median(took, 0), took.mean(0); ratio = dict(zip(kinds, mean/base))
-    print(f"Pillow decodes a 200×200 JPEG ({len(jpeg)/1000:.1f} kB) in {base:.3f} ms\n\n{'kind':16}{'median ms':>10}{'mean ms':>10}{'× decode':>10}")
+    print(f"Pillow decodes a 200×200 JPEG ({len(jpeg)/1000:.1f} kB) in {base:.3f} ms\n")
+    print(f"{'kind':16}{'median ms':>10}{'mean ms':>10}{'× decode':>10}")
     for i, k in enumerate(kinds): print(f"{k:16}{med[i]:10.3f}{mean[i]:10.3f}{ratio[k]:10.1f}")
     every = np.mean([r for k, r in ratio.items() if k != 'random'])
     print(f"\nmean over the kinds: {every:.1f} × decoding; training mix: {ratio['random']:.1f} ×; limit {args.limit:g} ×")

@@ -20,6 +20,7 @@ class ChannelAttention(nn.Module):
         super().__init__()
         c = max(4, channels//reduction)
         self.down, self.up = nn.Conv2d(channels, c, 1), nn.Conv2d(c, channels, 1)
+        nn.init.constant_(self.down.bias, .5)                                   # no hidden unit starts dead behind its ReLU [C]
     def forward(self,
         f:torch.Tensor, # (B,C,h,w)
     ) -> torch.Tensor: # (B,C,h,w), each channel scaled by a number in (0,1)

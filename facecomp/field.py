@@ -50,7 +50,7 @@ class FaceModel:
     basis:np.ndarray      # (3V, n) float32: shape columns first, then expression
     tris:np.ndarray       # (T,3) int64, front faces counter-clockwise in the picture
     uv:np.ndarray         # (V,2) float32
-    landmarks:np.ndarray  # (68,) vertex numbers
+    landmarks:np.ndarray  # (68,) vertex numbers; number 44 is doubtful in BFM's cut (its x, y and z name two vertices): leave it out of fits
 
 def load_bfm(
     path:str|Path, # bfm_noneck_v3.pkl of 3DDFA_V2

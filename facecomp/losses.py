@@ -143,9 +143,11 @@ class CompletionLoss(nn.Module):
             for k in c.texture_layers:
                 if k > n: continue
                 p, t, v = pairs[k]; p = torch.where(v > .5, p, t)
+                area = p.shape[-2]*p.shape[-1]
                 if c.texture_crop: p, t = hole_crops(c.texture_crop >> (k-1), batch['hole'], p, t, generator=generator)
+                share = p.shape[-2]*p.shape[-1]/area
                 with torch.no_grad(): true = self.vgg(t)
-                a, b = perceptual_style([f.float() for f in self.vgg(p)], [f.float() for f in true]); perc.append(a); style.append(b)
+                a, b = perceptual_style([f.float() for f in self.vgg(p)], [f.float() for f in true]); perc.append(share*a); style.append(share*b)
                 terms |= {f'perc{k}': a.detach(), f'style{k}': b.detach()}
         loss = c.rec_weight*red(rec) + c.uv_weight*red(uv) + c.perceptual_weight*red(perc) + c.style_weight*red(style)
         return loss, terms

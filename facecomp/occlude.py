@@ -14,7 +14,8 @@ from .mesh import rasterize, grid_triangles
 
 # %% ../nbs/12_occlude.ipynb #10f77057
 # A generic head, rounded by hand: 1 = distance of the outer eye corners, x right, y down, z toward the viewer, origin near the nose tip.
-_JAW = np.array([[.83,-.40,-.77], [.80,-.18,-.76], [.76,.03,-.75], [.71,.21,-.73], [.65,.41,-.66], [.55,.58,-.49], [.42,.70,-.29], [.25,.80,-.09], [0,.86,-.02]])
+_JAW = np.array([[.83,-.40,-.77], [.80,-.18,-.76], [.76,.03,-.75], [.71,.21,-.73], [.65,.41,-.66], [.55,.58,-.49],
+    [.42,.70,-.29], [.25,.80,-.09], [0,.86,-.02]])
 _HEAD = np.concatenate([_JAW*[-1, 1, 1], _JAW[-2::-1], [[0,-.40,.30], [0,-.26,.39], [0,-.12,.48], [0,0,.50], [0,.11,.30],
     [-.5,-.43,.02], [-.22,-.42,.10], [.22,-.42,.10], [.5,-.43,.02], [-.32,.32,.03], [0,.26,.28], [.32,.32,.03], [0,.47,.21]]])
 _KEYS = np.array([*range(17), 27, 28, 29, 30, 33, 36, 39, 42, 45, 48, 51, 54, 57])  # the 30 landmarks that a mask needs
@@ -63,12 +64,12 @@ def mask_grid(
     low:float=0., # 0 = worn well; up to 1 = pulled below the nose
     jitter:tuple=(0., 0.), # moves the upper and lower edge, numbers or (25,), head units
 ) -> np.ndarray: # (13,25,3) in head units, rows downward, columns to the right
-    "The mask as a sheet: five arcs from jaw to jaw (nose, its tip, lips, chin, under the chin), joined by Catmull-Rom curves. [C]"
+    "The mask as a sheet: five arcs from jaw to jaw (nose, its tip, lips, chin, under it), joined by Catmull-Rom curves. [C]"
     p = lambda k: P[_AT[k]]
     top = (1-low)*p(30)+low*p(51) if low else (1-shape['top'])*p(27)+shape['top']*p(30)
     tip = .3*p(30)+.7*p(51) if low else p(30)
     lips, chin, b, cr = (p(51)+p(57))/2, p(8), shape['bulge'], shape['crease']
-    x0, y0, z0, ridge = np.array([[top[0], top[1], min(top[2], .16)-.02, max(top[2]-.14, .02)+.03], # middle of the arc; cheek's depth; nose on top
+    x0, y0, z0, ridge = np.array([[top[0], top[1], min(top[2], .16)-.02, max(top[2]-.14, .02)+.03],  # the nose is a ridge
         [tip[0], tip[1]+.03, .20+b, max(tip[2]-.20-b, 0)+.06], [lips[0], lips[1], lips[2]+.04+b, cr+.02],
         [chin[0], chin[1]-.10, chin[2]+.12+b*.6, cr*.6], [chin[0], chin[1]+shape['drop'], chin[2]-.12+b*.2, 0.]]).T[..., None]
     t = np.interp(np.arange(5), (0, 4), shape['t']); i = np.minimum(t.astype(int), 15); f = (t-i)[:, None]
@@ -86,20 +87,22 @@ def _hex(h): return np.array([int(h[i:i+2], 16) for i in (1, 3, 5)], np.float32)
 def _bell(d, w): return np.exp(-(d/w)**2)
 def _smooth(rng, n, T): return cv2.resize(rng.standard_normal(n).astype(np.float32), (T, T), interpolation=cv2.INTER_CUBIC)
 
-LOOK = dict(color=_hex('#8fb8d8'), color2=_hex('#ffffff'), color3=_hex('#000000'), pattern='plain', period=.12, angle=0., pleats=0., seam=0., folds=.5,
-    hem=.5, wire=0., grain=.02, text=0., word='N95', strap=_hex('#e8e8e8'), loop='ear', strap_width=.022, shadow=.22, gain=1., ambient=.62, lx=0., blur=0., seed=0)
+LOOK = dict(color=_hex('#8fb8d8'), color2=_hex('#ffffff'), color3=_hex('#000000'), pattern='plain', period=.12, angle=0.,
+    pleats=0., seam=0., folds=.5, hem=.5, wire=0., grain=.02, text=0., word='N95', strap=_hex('#e8e8e8'), loop='ear', strap_width=.022,
+    shadow=.22, gain=1., ambient=.62, lx=0., blur=0., seed=0)
 
 @functools.lru_cache(8)
 def _relief(T): # places s, t in [0,1] and what all masks share: seam, hem, nose wire
     t, s = np.mgrid[0:T, 0:T].astype(np.float32)/(T-1); a = 2*s-1; d = np.minimum(np.minimum(t, 1-t)*.8, np.minimum(s, 1-s))
-    return (s, t, -.16*_bell(a, .016)+.07*_bell(a-.05, .03)+.04*_bell(a+.05, .03), .05*(d < .045).astype(np.float32)-.14*_bell(d-.05, .007)-.10*_bell(d, .008),
+    return (s, t, -.16*_bell(a, .016)+.07*_bell(a-.05, .03)+.04*_bell(a+.05, .03),
+        .05*(d < .045).astype(np.float32)-.14*_bell(d-.05, .007)-.10*_bell(d, .008),
         _bell(a, .45)*(.08*_bell(t-.075, .018)-.09*_bell(t-.105, .012)))
 
 def mask_texture(
-    look:dict, # `LOOK` with changes: colours, pattern, relief
+    look:dict, # `LOOK` with changes; pattern: plain, stripes, checks, plaid, dots, floral, camo or print
     T:int=96, # side
 ) -> np.ndarray: # float32 (T,T,3), ≥ 0: colour times shade of pleats, folds, seam, hem
-    "The cloth laid flat: colour and pattern times a painted relief. Patterns: plain, stripes, checks, plaid, dots, floral, camo, print. [C]"
+    "The cloth laid flat: colour and pattern times a painted relief. [C]"
     rng = np.random.default_rng(look['seed']); s, t, seam, hem, wire = _relief(T); k, p = look['pattern'], look['period']
     alb, third = look['color'].reshape(1, 1, 3), None
     if k != 'plain':
@@ -114,7 +117,8 @@ def mask_texture(
             d = np.zeros((2, T, T), np.uint8); spot = lambda: tuple(int(q) for q in rng.uniform(.15, .85, 2)*T)
             for j in range(rng.integers(2, 9)):
                 if rng.random() < .5: cv2.line(d[j%2], spot(), spot(), 255, int(rng.integers(1, max(2, T//24))), cv2.LINE_AA)
-                else: cv2.ellipse(d[j%2], spot(), (int(rng.uniform(.03, .25)*T), int(rng.uniform(.03, .25)*T)), float(rng.uniform(0, 180)), 0, 360, 255,
+                else: cv2.ellipse(d[j%2], spot(), (int(rng.uniform(.03, .25)*T), int(rng.uniform(.03, .25)*T)),
+                    float(rng.uniform(0, 180)), 0, 360, 255,
                         int(rng.choice([-1, 2])), cv2.LINE_AA)
             m, third = d.astype(np.float32)/128-1
         blend = lambda x, m, c: cv2.merge([x[..., k]+(c[k]-x[..., k])*m for k in range(3)])
@@ -137,7 +141,8 @@ def mask_texture(
     return cv2.merge([np.maximum(alb[..., k]*h, 0) for k in range(3)])
 
 # %% ../nbs/12_occlude.ipynb #27a540b3
-TEST_MASKS = ('cloth_#333333', 'kn95', 'n95', 'surgical_blue', 'cloth_#515151', 'surgical', 'surgical_green', 'cloth_#dadad9', 'cloth_#929292')
+TEST_MASKS = ('cloth_#333333', 'kn95', 'n95', 'surgical_blue', 'cloth_#515151', 'surgical', 'surgical_green', 'cloth_#dadad9',
+    'cloth_#929292')
 def _fixed(shape, color, **kw): return SHAPES[shape], dict(LOOK, color=_hex(color), **kw)
 _TEST = {**{f'cloth_{c}': _fixed('cloth', c, seam=1., hem=.8, strap=_hex(c), strap_width=.03, loop='wide', seed=k)
         for k, c in enumerate(('#333333', '#515151', '#dadad9', '#929292'))},
@@ -145,7 +150,8 @@ _TEST = {**{f'cloth_{c}': _fixed('cloth', c, seam=1., hem=.8, strap=_hex(c), str
     'surgical_blue': _fixed('surgical', '#74b7e4', pleats=1., wire=1., hem=1., seed=6),
     'surgical_green': _fixed('surgical', '#7cc0b9', pleats=1., wire=1., hem=1., strap=_hex('#b8e0da'), seed=7),
     'kn95': _fixed('kn95', '#f0f0f2', seam=1., folds=.25, hem=1., text=.5, word='KN95', seed=8),
-    'n95': _fixed('n95', '#dfded8', folds=.15, wire=1., text=1., strap=_hex('#e6c93a'), loop='head', strap_width=.035, seed=9, grain=.03)}
+    'n95': _fixed('n95', '#dfded8', folds=.15, wire=1., text=1., strap=_hex('#e6c93a'), loop='head', strap_width=.035, seed=9,
+    grain=.03)}
 for _n in _TEST: _TEST[_n][1]['name'] = _n
 
 @functools.lru_cache(64)
@@ -162,7 +168,9 @@ def _shade(img, hit, tex): # (3,2h,2w) = s, t, light; (2h,2w); (T,T,3) -> (h,w,4
             u, v, q = img[0, y, x], img[1, y, x], img[2, y, x]
             i, j = min(max(np.int32(v), 0), T-2), min(max(np.int32(u), 0), T-2); fv, fu = v-np.float32(i), u-np.float32(j)
             a, b, c, d = (one-fv)*(one-fu), (one-fv)*fu, fv*(one-fu), fv*fu; o = out[y >> 1, x >> 1]
-            for k in range(3): o[k] += quarter*min(max((tex[i, j, k]*a+tex[i, j+1, k]*b+tex[i+1, j, k]*c+tex[i+1, j+1, k]*d)*q, zero), one)
+            for k in range(3):
+                val = (tex[i, j, k]*a+tex[i, j+1, k]*b+tex[i+1, j, k]*c+tex[i+1, j+1, k]*d)*q
+                o[k] += quarter*min(max(val, zero), one)
             o[3] += quarter
     return out
 
@@ -190,7 +198,8 @@ def _straps(P, G, A, t, loop): # lines (2,2) in pixels from the mask's edge to e
     for sg, e, near in ((-1, 0, P[:2]), (1, -1, P[[16, 15]])):
         if loop == 'none' or A[2]@np.array([sg, 0, -.2]) < -.35*np.linalg.norm(A[0]): continue
         ear = near.mean(0)+[sg*.03, -.03, -.08]
-        ends = ((4, near[0]+[0, -.08, -.3]), (8, near[1]+[0, .25, -.2])) if loop == 'head' else ((0, ear), (9 if loop == 'ear' else 3, ear+[0, .14, 0]))
+        ends = ((4, near[0]+[0, -.08, -.3]), (8, near[1]+[0, .25, -.2])) if loop == 'head' else \
+            ((0, ear), (9 if loop == 'ear' else 3, ear+[0, .14, 0]))
         lines += [np.array([G[r, e, :2], (A@q+t)[:2]]) for r, q in ends]
     return lines
 
@@ -202,8 +211,9 @@ def draw_mask(
     rng:np.random.Generator=None, # makes the edges a little wavy; None leaves them smooth
     low:float=0., # pulled below the nose
 ) -> tuple: # picture of the same type; alpha float32 (H,W) in [0,1], straps and soft shadow included
-    "Bend the mask around the face, light it as the photo is lit, draw it at twice the size, shrink, lay it on. [R: MaskTheFace's kinds; C: the drawing]"
-    P, A, tr = head_frame(landmarks); scale = np.linalg.norm(A[0]); wave = lambda s: np.interp(_ARC, np.linspace(-1, 1, 6), rng.normal(0, s, 6))
+    "Bend the mask around the face, light it as the photo is lit, draw it, lay it on. [R: MaskTheFace's kinds; C: the drawing]"
+    P, A, tr = head_frame(landmarks); scale = np.linalg.norm(A[0])
+    wave = lambda s: np.interp(_ARC, np.linspace(-1, 1, 6), rng.normal(0, s, 6))
     G = mask_grid(P, shape, low, (wave(.018), wave(.03)) if rng else (0., 0.))@A.T+tr
     lines = _straps(P, G, A, tr, look['loop'])
     H, W = pic.shape[:2]; pts = np.vstack([G[..., :2].reshape(-1, 2), *lines]); m = .12*scale+2
@@ -214,11 +224,14 @@ def draw_mask(
     gain, lx = _light(pic, landmarks); light = np.array([lx+look['lx'], -.45, .8]); light /= np.linalg.norm(light)
     lit = look['ambient']+(1.18-look['ambient'])*np.clip(N@light, 0, 1)-.20*np.clip(1-N[..., 2], 0, 1)**2
     gain *= look['gain']; lit = np.clip(lit*gain, 0, 1.3)
-    V = G.reshape(-1, 3).copy(); V[:, :2] = 2*(V[:, :2]-off)+.5
-    T = next(n for n in (64, 96, 128, 192, 256) if n >= .42*np.ptp(V[:, 0]) or n == 256) # about one texel per pixel
+    n = -(-max(w, h)//640)                          # a mask above 640 pixels is drawn smaller
+    V = G.reshape(-1, 3).copy(); V[:, :2] = 2*(V[:, :2]-off+.5)/n-.5
+    T = next(k for k in (64, 96, 128, 192, 256) if k >= .42*np.ptp(V[:, 0]) or k == 256) # about one texel per pixel
     tex = _test_texture(look['name'], T) if 'name' in look else mask_texture(look, T)
-    img, hit, _ = rasterize(V[None], _TRIS, np.column_stack([_ST*(T-1), lit.ravel()]).astype(np.float32), (2*h, 2*w))
+    img, hit, _ = rasterize(V[None], _TRIS, np.column_stack([_ST*(T-1), lit.ravel()]).astype(np.float32),
+        (2*-(-h//n), 2*-(-w//n)))
     both = _shade(img[0], hit[0], tex)
+    if n > 1: both = np.ascontiguousarray(cv2.resize(both, None, fx=n, fy=n)[:h, :w])
     if lines:
         sa = np.zeros((h, w), np.uint8); ends = [np.rint(16*(l-off)).astype(np.int32) for l in lines]
         cv2.polylines(sa, ends, False, 255, max(1, round(look['strap_width']*scale)), cv2.LINE_AA, 4)
@@ -227,14 +240,17 @@ def draw_mask(
     rgb, a = both[..., :3], np.ascontiguousarray(both[..., 3])
     if look['shadow']:                                                             # a black layer, thin, a little lower
         sd = max(.035*scale, .6); k = 2*int(2*sd)+1
-        a += (1-a)*look['shadow']*cv2.warpAffine(cv2.GaussianBlur(a, (k, k), sd), np.float32([[1, 0, -lx*sd], [0, 1, sd*.5]]), (w, h), borderMode=cv2.BORDER_REPLICATE)
+        a += (1-a)*look['shadow']*cv2.warpAffine(cv2.GaussianBlur(a, (k, k), sd), np.float32([[1, 0, -lx*sd], [0, 1, sd*.5]]),
+            (w, h), borderMode=cv2.BORDER_REPLICATE)
     return _paste(pic, x0, y0, rgb, np.where(a < .02, 0, np.where(a > .996, 1, a)).astype(np.float32))
 
 # %% ../nbs/12_occlude.ipynb #3b747412
-_LIGHT = [_hex(c) for c in ('#ffffff', '#fafaf8', '#f4f4f2', '#f1f5f8', '#e3e6e8', '#8fc3e8', '#74b7e4', '#a9d3ea', '#c4e0ee', '#7cc0b9', '#a8d8cf', '#f0bccb',
-    '#c9b8e0', '#2a2b2e', '#18191b', '#5b6168')]
-_DARK = [_hex(c) for c in ('#141416', '#222326', '#333333', '#4a4d52', '#1f2a44', '#3d2a2a', '#707479', '#8d9196', '#c9cbcc', '#efefee', '#fbfbfa', '#0c0c0e', '#2b2c30')]
-def _any_color(rng): return cv2.cvtColor(np.float32([[[rng.uniform(0, 360), rng.beta(2, 2), rng.beta(2, 1.3)]]]), cv2.COLOR_HSV2RGB)[0, 0]
+_LIGHT = [_hex(c) for c in ('#ffffff', '#fafaf8', '#f4f4f2', '#f1f5f8', '#e3e6e8', '#8fc3e8', '#74b7e4', '#a9d3ea', '#c4e0ee',
+    '#7cc0b9', '#a8d8cf', '#f0bccb', '#c9b8e0', '#2a2b2e', '#18191b', '#5b6168')]
+_DARK = [_hex(c) for c in ('#141416', '#222326', '#333333', '#4a4d52', '#1f2a44', '#3d2a2a', '#707479', '#8d9196', '#c9cbcc',
+    '#efefee', '#fbfbfa', '#0c0c0e', '#2b2c30')]
+def _any_color(rng): return cv2.cvtColor(np.float32([[[rng.uniform(0, 360), rng.beta(2, 2), rng.beta(2, 1.3)]]]),
+    cv2.COLOR_HSV2RGB)[0, 0]
 
 def random_mask(
     rng:np.random.Generator, # the chance
@@ -243,18 +259,25 @@ def random_mask(
     u, g, pick = rng.uniform, rng.normal, (lambda a: a[rng.integers(len(a))]); yes = lambda p: rng.random() < p
     kind = ('surgical', 'cloth', 'kn95', 'n95', 'duckbill', 'scarf')[rng.choice(6, p=(.32, .32, .13, .08, .05, .10))]
     s = SHAPES[kind]; wide = kind in ('cloth', 'scarf')
-    s = dict(top=np.clip(s['top']+g(0, .14), .02, .85), t=(max(s['t'][0]+g(0, .35), .3), s['t'][1]+g(0, .3)), phi=np.clip(np.array(s['phi'])+g(0, 4), 35, 90),
-        bulge=s['bulge']*u(.4, 1.6), crease=s['crease']*u(.3, 1.7), drop=s['drop']*u(.6, 1.6), wide=s['wide']+g(0, .02), peak=s['peak']*u(.6, 1.5))
+    s = dict(top=np.clip(s['top']+g(0, .14), .02, .85), t=(max(s['t'][0]+g(0, .35), .3), s['t'][1]+g(0, .3)),
+        phi=np.clip(np.array(s['phi'])+g(0, 4), 35, 90),
+        bulge=s['bulge']*u(.4, 1.6), crease=s['crease']*u(.3, 1.7), drop=s['drop']*u(.6, 1.6), wide=s['wide']+g(0, .02),
+        peak=s['peak']*u(.6, 1.5))
     color = pick(_DARK if wide else _LIGHT) if yes(.62) else _any_color(rng)
     color = np.clip(color*u(.9, 1.08)+g(0, .015, 3), .02, 1).astype(np.float32)
     strap = color if yes(.5) else _hex(pick(('#f2f2f2', '#1c1c1e')))
-    look = dict(LOOK, color=color, color2=_any_color(rng) if yes(.6) else pick(_DARK), color3=_any_color(rng), angle=u(0, np.pi), period=u(.06, .28),
-        pattern=pick(('stripes', 'checks', 'plaid', 'dots', 'floral', 'camo', 'print', 'print')) if yes(.42 if wide else .12) else 'plain',
+    look = dict(LOOK, color=color, color2=_any_color(rng) if yes(.6) else pick(_DARK), color3=_any_color(rng),
+        angle=u(0, np.pi), period=u(.06, .28),
+        pattern=pick(('stripes', 'checks', 'plaid', 'dots', 'floral', 'camo', 'print',
+        'print')) if yes(.42 if wide else .12) else 'plain',
         folds=u(.1, 1.4) if kind != 'n95' else u(0, .3), pleats=u(.4, 1.3) if kind == 'surgical' else 0.,
         seam=u(.3, 1.2)*yes(.9 if kind == 'kn95' else .5 if kind == 'cloth' else .1), hem=u(.2, 1.2)*(kind != 'scarf'),
-        wire=u(.3, 1.2)*yes(.7 if kind in ('surgical', 'n95') else .15), text=u(.3, 1.)*yes(.5 if kind in ('n95', 'kn95') else .06), word=pick(('N95', 'KN95', 'FFP2', '3D', 'OK')),
-        grain=u(0, .05), strap=strap, strap_width=u(.014, .04), shadow=u(0, .4), gain=u(.85, 1.22), ambient=u(.45, .85), lx=g(0, .25), blur=u(.35, 1.1)*yes(.45),
-        loop='none' if kind == 'scarf' else 'head' if kind in ('n95', 'duckbill') and yes(.8) else 'wide' if wide else 'ear', seed=int(rng.integers(2**31)))
+        wire=u(.3, 1.2)*yes(.7 if kind in ('surgical', 'n95') else .15),
+        text=u(.3, 1.)*yes(.5 if kind in ('n95', 'kn95') else .06), word=pick(('N95', 'KN95', 'FFP2', '3D', 'OK')),
+        grain=u(0, .05), strap=strap, strap_width=u(.014, .04), shadow=u(0, .4), gain=u(.85, 1.22), ambient=u(.45, .85),
+        lx=g(0, .25), blur=u(.35, 1.1)*yes(.45),
+        loop='none' if kind == 'scarf' else 'head' if kind in ('n95', 'duckbill') and yes(.8) else 'wide' if wide else 'ear',
+        seed=int(rng.integers(2**31)))
     return s, look, u(.3, 1.)*yes(.04)
 
 # %% ../nbs/12_occlude.ipynb #05164eff
@@ -301,14 +324,19 @@ def occlude(
     rng:np.random.Generator=None, # the chance; the masks of the test need none and take none
     mix:dict=MIX, # kind -> share, for 'random'
 ) -> tuple: # occluded picture, same shape and type; alpha float32 (H,W): 0 = untouched to the bit, 1 = covered
-    "Cover a face, and say where. Raises FacecompError for an unknown kind, wrong landmarks or a wrong picture. [P: the nine masks; C: their look, the rest]"
+    "Cover a face, and say where; FacecompError for an unknown kind, wrong landmarks or picture. [P: the nine masks; C: their look]"
     if not isinstance(pic, np.ndarray) or pic.ndim != 3 or pic.shape[2] != 3 or 0 in pic.shape:
         raise FacecompError(f"The picture must be an array (H,W,3), not {getattr(pic, 'shape', type(pic).__name__)}.")
-    if pic.dtype not in (np.uint8, np.float32, np.float64): raise FacecompError(f"The picture must be uint8, or float in [0,1], not {pic.dtype}.")
+    if pic.dtype not in (np.uint8, np.float32, np.float64):
+        raise FacecompError(f"The picture must be uint8, or float in [0,1], not {pic.dtype}.")
     L = np.asarray(landmarks, np.float64)
     if L.shape not in ((68, 2), (68, 3)): raise FacecompError(f"The landmarks must be (68,2) or (68,3), not {L.shape}.")
-    if not np.isfinite(L).all() or np.ptp(L[:, :2], axis=0).min() < 1: raise FacecompError("The landmarks show no face: not finite, or all on one line.")
-    if kind == 'random' and rng is not None: kind = list(mix)[rng.choice(len(mix), p=np.array(list(mix.values()))/sum(mix.values()))]
+    if not np.isfinite(L).all() or np.ptp(L[:, :2], axis=0).min() < 1:
+        raise FacecompError("The landmarks show no face: not finite, or all on one line.")
+    if kind == 'random' and rng is not None:
+        if not set(mix) <= set(KINDS[:-1]) or not sum(mix.values()) > 0 or min(mix.values()) < 0:
+            raise FacecompError(f"The mix gives each kind a share, 0 or more, not {mix}; the kinds are {', '.join(KINDS[:-1])}.")
+        kind = list(mix)[rng.choice(len(mix), p=np.array(list(mix.values()))/sum(mix.values()))]
     if kind not in KINDS: raise FacecompError(f"No occluder {kind!r}: there are {', '.join(KINDS)}.")
     if kind in _TEST: return draw_mask(pic, L, *_TEST[kind])
     if rng is None: raise FacecompError(f"The occluder {kind!r} is drawn by chance: give it a generator, as rng=rng_for(0).")

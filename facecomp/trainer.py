@@ -71,8 +71,8 @@ def config_from_dict(
 
 PRESETS = {
     'tiny':  dict(net=NETS['tiny'], loss=dict(style_weight=0., perceptual_weight=0.), batch=4, steps=30, lr=1e-3, workers=0, save_every=10, sheet_every=15, ema=.9),
-    'small': dict(net=NETS['small'], loss=dict(texture_layers=(1,), texture_crop=64, perceptual_weight=1.), batch=16, steps=6000, lr=8e-4, schedule='cosine', warmup=200, clip=1.,
-                  precision='bf16', ema=.998, threads=1),
+    'small': dict(net=NETS['small'], loss=dict(texture_layers=(1,), texture_crop=64, perceptual_weight=1.), batch=8, steps=9600, lr=5e-4, betas=(.9, .99), schedule='cosine', warmup=200,
+                  clip=1., precision='bf16', ema=.999, threads=1),
     'base':  dict(net=NETS['base'], loss=dict(perceptual_weight=1.), batch=8, steps=300_000, lr=2e-4, schedule='cosine', warmup=1000, clip=1., precision='bf16', workers=8),
     'paper': dict(net=NETS['paper'], batch=8, steps=500_000, workers=8, precision='no'),
 }
@@ -184,7 +184,7 @@ def config_difference(
         elif (list(a) if isinstance(a, tuple) else a) != (list(b) if isinstance(b, tuple) else b): out.append(f'{where}{k}: {a} → {b}')
     return out
 
-_FREE = ('workers', 'threads', 'save_every', 'keep', 'sheet_every', 'max_bad', 'precision', 'channels_last')   # may change on resume
+_FREE = ('steps', 'workers', 'threads', 'save_every', 'keep', 'sheet_every', 'max_bad', 'precision', 'channels_last')   # may change on resume
 
 # %% ../nbs/50_trainer.ipynb #573b9a77
 @torch.no_grad()
