@@ -70,7 +70,7 @@ def config_from_dict(
     except TypeError as e: raise FacecompError(f"The configuration can't be read: {e}") from None
 
 PRESETS = {
-    'tiny':  dict(net=NETS['tiny'], loss=dict(style_weight=0., perceptual_weight=0.), batch=4, steps=30, lr=1e-3, workers=0, save_every=10, sheet_every=15, ema=.9),
+    'tiny':  dict(net=NETS['tiny'], loss=dict(style_weight=0., perceptual_weight=0.), batch=4, steps=30, lr=3e-3, workers=0, save_every=10, sheet_every=15, ema=.9),
     'small': dict(net=NETS['small'], loss=dict(texture_layers=(1,), texture_crop=64, perceptual_weight=1.), batch=8, steps=9600, lr=5e-4, betas=(.9, .99), schedule='cosine', warmup=200,
                   clip=1., precision='bf16', ema=.999, threads=1),
     'base':  dict(net=NETS['base'], loss=dict(perceptual_weight=1.), batch=8, steps=300_000, lr=2e-4, schedule='cosine', warmup=1000, clip=1., precision='bf16', workers=8),
