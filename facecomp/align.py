@@ -9,7 +9,7 @@ __all__ = ['LIGHTCNN', 'WIDE', 'CONVENTIONS', 'FAN_FILES', 'S3FD_FILE', 'eye_mou
 # %% ../nbs/11_align.ipynb #fa8d90e4
 from dataclasses import dataclass, asdict
 from pathlib import Path
-import os, numpy as np, cv2
+import os, pickle, zipfile, numpy as np, cv2
 from .core import FacecompError
 
 # %% ../nbs/11_align.ipynb #81a989f7
@@ -149,7 +149,9 @@ def detect_landmarks(
     except OSError as e:
         raise FacecompError(f"face-alignment could not download its weights ({e}). Without a network put the files {', '.join(p.name for p in missing)} "
                             f"into {missing[0].parent if missing else fan_files(kind)[0].parent}, or give landmarks from a file.") from None
-    found = _fans[kind, device, boxes is None].get_landmarks_from_image(pic, detected_faces=None if boxes is None else [[*b, 1.] for b in boxes]) or []
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as e:
+        raise FacecompError(f"A weight file of face-alignment in {fan_files(kind)[0].parent} is damaged ({type(e).__name__}): remove it, so that it is fetched again.") from None
+    found = _fans[kind, device, boxes is None].get_landmarks_from_image(pic, detected_faces=None if boxes is None else [[*map(float, b), 1.] for b in boxes]) or []
     return sorted((np.asarray(f, np.float32) for f in found), key=lambda f: -np.ptp(f[:, 0])*np.ptp(f[:, 1]))
 
 # %% ../nbs/11_align.ipynb #1b07de14
@@ -168,6 +170,6 @@ def read_landmarks(
             names, L = [r[0] for r in rows], np.array([[float(v) for v in r[1:]] for r in rows], np.float32)
             L = L.reshape(len(L), 68, -1)
         assert L.shape[1] == 68 and L.shape[2] in (2, 3)
-    except (ValueError, KeyError, AssertionError, IndexError, OSError) as e:
+    except (ValueError, KeyError, AssertionError, IndexError, OSError, EOFError, zipfile.BadZipFile) as e:
         raise FacecompError(f"{path} is not a landmarks file ({e}): .npz with `name` and `landmarks68` (N,68,2 or 3), or .csv with the file and then x1,y1,x2,y2,…") from None
     return dict(zip(names, L))

@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['MIN_SIDE', 'MAX_SIDE', 'HELP_ALIGN', 'soft_hole', 'enlarge_weight', 'blend_in', 'read_input', 'feather', 'Result',
-           'FaceCompleter', 'plan_outputs', 'complete_main']
+           'NoFaceError', 'FaceCompleter', 'plan_outputs', 'complete_main']
 
 # %% ../nbs/70_inference.ipynb #0bbc0345
-import argparse, os, re, sys, time, warnings
+import argparse, os, re, socket, sys, time, warnings
+from urllib.parse import urlparse
+from urllib.request import getproxies
 from dataclasses import dataclass
 from pathlib import Path
 import cv2, numpy as np, torch
@@ -125,8 +127,23 @@ class Result:
     M:np.ndarray          # (2,3): photo pixels to network pixels
     landmarks:np.ndarray  # (68,2|3) photo pixels, or None
 
+class NoFaceError(FacecompError):
+    "It isn't known where in the picture the face is. [C]"
+
 HELP_ALIGN = ("Give landmarks (--landmarks FILE), or an aligned square crop of the face, or force one with align='crop' (--align crop), "
               "or put face-alignment's files {} into {}.")
+
+def _from_hub(name): # -> path of the fetched (or formerly fetched) weights
+    from huggingface_hub import constants, hf_hub_download
+    at, there = urlparse(constants.ENDPOINT), not constants.HF_HUB_OFFLINE
+    if there and not getproxies():                                                          # without a network the hub's client tries for half a minute
+        try: socket.create_connection((at.hostname, at.port or 443), 5).close()
+        except OSError: there = False
+    try: return hf_hub_download(name, 'weights.safetensors', local_files_only=not there)
+    except Exception as e:
+        why = (str(e).strip().splitlines() or [''])[0][:150] if there else 'no connection, and nothing fetched before'
+        raise FacecompError(f"There is no file or folder {name} here, and no weights of that name came from the Hugging Face Hub ({type(e).__name__}: {why}). "
+                            "Check the name and the network, or give a local folder.") from None
 
 class FaceCompleter:
     "Completes occluded faces in pictures of any size. [C: around the network; P: the network]"
@@ -151,12 +168,7 @@ class FaceCompleter:
             path = ASSETS/'weights.safetensors'
             if not path.exists(): raise FacecompError(f"The bundled weights are missing ({path}): install facecomp again, or name other weights (--weights).")
         elif not Path(path).exists() and re.fullmatch(r'[\w.-]+/[\w.-]+', str(path)) and not str(path).startswith('.'):
-            from huggingface_hub import hf_hub_download
-            try: path = hf_hub_download(str(path), 'weights.safetensors', etag_timeout=10)
-            except Exception as e:
-                why = (str(e).strip().splitlines() or [''])[0][:150]
-                raise FacecompError(f"There is no file or folder {path} here, and the Hugging Face Hub gave no weights of that name ({type(e).__name__}: {why}). "
-                                    "Check the name and the network, or give a local folder.") from None
+            path = _from_hub(str(path))
         return cls(*load_weights(path), device)
 
     def save_pretrained(self,
@@ -173,7 +185,7 @@ class FaceCompleter:
             files = fan_files()
             if align == 'detect' or all(f.exists() for f in files): marks = next(iter(detect_landmarks(flat, device=str(self.device))), None)
             if marks is None and (align == 'detect' or not square):
-                raise FacecompError(f"No face was found in this picture of {W}×{H} pixels. " + HELP_ALIGN.format(', '.join(f.name for f in files), files[0].parent))
+                raise NoFaceError(f"No face was found in this picture of {W}×{H} pixels. " + HELP_ALIGN.format(', '.join(f.name for f in files), files[0].parent))
         if marks is not None: return similarity(np.asarray(marks)[..., :2], self.convention, S), np.asarray(marks), True
         s = S/max(H, W)
         return np.array([[s, 0, (s-1)/2+(S-s*W)/2], [0, s, (s-1)/2+(S-s*H)/2]]), None, False

@@ -106,6 +106,7 @@ def prepare(
     detector:str='2D', # face-alignment network where landmarks are missing
     jobs:int=2, # processes
     limit:int=None, # only the first so many photos, to try
+    progress:bool=True, # progress bar
 ) -> dict: # counts: done, left_out, valid_share
     "Bring a photo set into the prepared form: parallel, resumable, broken photos reported and skipped. [P, Sec. 4.1: alignment; C: form]"
     records, out, c = read_set(kind, root, landmarks)[:limit], Path(out), convention(conv)
@@ -117,8 +118,8 @@ def prepare(
     with atomic(out/'set.json') as p: p.write_text(json.dumps(head, indent=1))
     work = [(r, c, size, out, detector) for r in records]
     if jobs > 1:
-        with ProcessPoolExecutor(jobs) as pool: done = list(tqdm(pool.map(_prepare_one, work, chunksize=32), total=len(work), desc=f'prepare {kind}', unit='photo'))
-    else: done = [_prepare_one(w) for w in tqdm(work, desc=f'prepare {kind}', unit='photo')]
+        with ProcessPoolExecutor(jobs) as pool: done = list(tqdm(pool.map(_prepare_one, work, chunksize=32), total=len(work), desc=f'prepare {kind}', unit='photo', disable=not progress))
+    else: done = [_prepare_one(w) for w in tqdm(work, desc=f'prepare {kind}', unit='photo', disable=not progress)]
     good = [(r, d) for r, d in zip(records, done) if d[4] is None]
     if not good: raise FacecompError(f"None of the {len(records)} photos could be used; the first says: {done[0][4]}")
     labels = sorted({k for r, _ in good for k in r['labels']})
