@@ -71,7 +71,7 @@ def embedded_model(
     uv = np.concatenate([np.stack([u, v], -1).reshape(-1, 2), LANDMARK_UV]); n = v.size; marks = np.arange(n, n+68)   # the landmarks ride along
     tris = grid_triangles(*v.shape); cu, cv = uv[tris].mean(1).T; top, low = (np.interp(cu, *LANDMARK_UV[i].T) for i in ([60, 61, 62, 63, 64], [60, 67, 66, 65, 64]))
     tris = tris[~((cv < top) & (cv > low) & (np.abs(cu-.5) < .097))]                                # between the lips there is no face
-    mean = on_head(*uv.T, head_radius(*uv.T)); basis = head_modes(*uv.T)[:modes].reshape(min(modes, 20), -1).T
+    mean = on_head(*uv.T, head_radius(*uv.T)); basis = head_modes(*uv.T)[:modes].transpose(1, 2, 0).reshape(3*len(uv), -1 if modes else 0)
     std = np.r_[np.ones(len(IDENTITY)), np.full(len(EXPRESSION), .5)][:modes]; keep = np.delete(np.arange(68), 44)
     warp = np.zeros((n+68, 68)); warp[:, keep] = spline_matrix(mean, mean[marks[keep]])              # 44 is left out of all fits
     return FaceModel(mean.astype(np.float32), basis.astype(np.float32), tris, uv.astype(np.float32), marks, None, std, warp.astype(np.float32), f'embedded{modes}')
@@ -110,8 +110,8 @@ def unroll(
     flat = np.c_[at, np.zeros(len(at), np.float32)][None]
     (xyz,), (on,), _ = rasterize(flat, model.tris[n < 0], verts, (size, size), cull='none')             # only triangles that face us
     depth = draw_fields(model, verts[None], (h, w))[2][0]; x, y = (np.rint(xyz[i]).astype(int) for i in (0, 1))
-    inside = (x >= 0) & (y >= 0) & (x < w) & (y < h); near = cv2.dilate(depth, np.ones((3, 3)))[y.clip(0, h-1), x.clip(0, w-1)]
-    slack = .02*np.ptp(verts[:, 0]) + 2; seen = on & inside & (xyz[2] > near-slack)
+    inside = (x >= 0) & (y >= 0) & (x < w) & (y < h); near = cv2.erode(depth, np.ones((3, 3)))[y.clip(0, h-1), x.clip(0, w-1)]   # at a rim depth falls steeply
+    seen = on & inside & (xyz[2] > near - .02*np.ptp(verts[:, 0]))
     tex = cv2.remap(pic, xyz[0], xyz[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return tex*seen[..., None].astype(np.uint8), seen
 

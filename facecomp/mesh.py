@@ -24,8 +24,8 @@ def _draw(verts, tris, attrs, cull, out, mask, zbuf):
             x1, y1, x2, y2 = x2, y2, x1, y1
             area = -area
         if not area < 0: continue                                      # degenerate, or not a number
-        lo_x = max(0, int(np.ceil(min(x0, x1, x2)))); hi_x = min(W-1, int(np.floor(max(x0, x1, x2))))
-        lo_y = max(0, int(np.ceil(min(y0, y1, y2)))); hi_y = min(H-1, int(np.floor(max(y0, y1, y2))))
+        lo_x = int(max(0., np.ceil(min(x0, x1, x2)))); hi_x = int(min(W-1., np.floor(max(x0, x1, x2))))   # in floats: a far corner is no int
+        lo_y = int(max(0., np.ceil(min(y0, y1, y2)))); hi_y = int(min(H-1., np.floor(max(y0, y1, y2))))
         tl0 = y2 > y1 or (y2 == y1 and x2 < x1)                        # left edges go down here, top edges go left
         tl1 = y0 > y2 or (y0 == y2 and x0 < x2)
         tl2 = y1 > y0 or (y1 == y0 and x1 < x0)

@@ -155,6 +155,7 @@ class PreparedFaces:
         if not self.rows: raise FacecompError(f"{root} has no faces in split {split!r}.")
         with np.load(self.root/'landmarks.npz') as d: self.landmarks = d['landmarks68'][self.index]
         self.fields = np.load(self.root/'fields.npy', mmap_mode='r') if (self.root/'fields.npy').exists() else None
+        ok = self.root/'fields_ok.npy'; self.has_field = np.load(ok)[self.index] if ok.exists() else np.full(len(self.rows), self.fields is not None)
 
     def __len__(self): return len(self.rows)
 
@@ -168,7 +169,7 @@ class PreparedFaces:
     def field(self,
         i:int,
     ) -> tuple: # C float32 (2,S,S), 0 outside the face; face mask float32 (S,S)
-        "Dense field of face i."
+        "Dense field of face i; empty (no face anywhere) where `has_field` is False, because the fit was bad."
         if self.fields is None: raise FacecompError(f"{self.root} has no dense fields: make them with data_scripts/make_uv.py, or set uv_weight to 0.")
         return decode_field(self.fields[self.index[i]])
 
@@ -204,12 +205,15 @@ class TrainFaces(torch.utils.data.Dataset):
         kind:str='random', # occluder, as in `occlude`
         fields:bool=True, # also give C and the face mask
         flip:bool=True, # mirror half of the samples
-    ): self.faces, self.seed, self.kind, self.fields, self.flip = faces, seed, kind, fields, flip
+    ):
+        self.faces, self.seed, self.kind, self.fields, self.flip = faces, seed, kind, fields, flip
+        self.use = np.flatnonzero(faces.has_field) if fields and faces.fields is not None else np.arange(len(faces))   # a face without a field teaches no field
 
-    def __len__(self): return len(self.faces)
+    def __len__(self): return len(self.use)
 
     def __getitem__(self, key): # (epoch, index)
         epoch, i = key if isinstance(key, (tuple, list)) else (0, key)
+        i = self.use[i]
         pic, valid = self.faces.picture(i)
         occ, alpha = occlude_for(pic, _marks(self.faces.landmarks[i]), self.seed, epoch, int(i), kind=self.kind)
         d = dict(x=to_tensor(occ), y=to_tensor(pic), valid=torch.from_numpy(valid)[None], hole=torch.from_numpy(alpha)[None], index=torch.tensor(int(i)))

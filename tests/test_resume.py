@@ -1,0 +1,88 @@
+"Long work survives kill -9 and comes to the same result."
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from facecomp.core import write_picture
+from facecomp.faces import procedural_face
+from facecomp.trainer import last_checkpoint, load_checkpoint
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    "120 photos (twelve drawn faces, each under ten names) with a landmarks file"
+    d = tmp_path_factory.mktemp('photos')
+    faces = [procedural_face(s, size=96, aligned=False) for s in range(12)]
+    names = [f'{k:02}_{i:02}.png' for k in range(10) for i in range(12)]
+    for n in names:
+        write_picture(d/'src'/n, faces[int(n[3:5])].picture)
+    np.savez(d/'marks.npz', name=names, landmarks68=np.stack([faces[int(n[3:5])].landmarks for n in names]))
+    return d
+
+
+def start(args, **kw):
+    "Run a command in a process group of its own, so that its workers die with it"
+    return subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, **kw)
+
+
+def kill(p):
+    os.killpg(p.pid, signal.SIGKILL)
+    p.wait()
+
+
+def content(folder):
+    "Every file of a prepared set but its temporary ones, by hash"
+    files = [f for f in sorted(folder.rglob('*')) if f.is_file() and '.part' not in f.name and f.suffix != '.npz']
+    arrays = dict(np.load(folder/'landmarks.npz'))
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}, arrays
+
+
+def test_prepare_killed_and_resumed(photos, tmp_path, root):
+    def args(out):
+        return [sys.executable, str(root/'data_scripts'/'prepare.py'), 'folder', '--root', str(photos/'src'), '--out', str(out),
+                '--landmarks', str(photos/'marks.npz'), '--size', '256', '--jobs', '2']
+    subprocess.run(args(tmp_path/'whole'), check=True, capture_output=True)
+    p, there = start(args(tmp_path/'cut')), tmp_path/'cut'/'pictures'
+    end = time.time()+60
+    while time.time() < end and p.poll() is None and len(list(there.glob('*.png')) if there.exists() else []) < 5:
+        time.sleep(.005)
+    kill(p)
+    done = {f: f.stat().st_mtime_ns for f in there.glob('[!.]*.png')}
+    assert 0 < len(done) < 120 and not (tmp_path/'cut'/'manifest.csv').exists(), 'the kill came too late to test anything'
+    subprocess.run(args(tmp_path/'cut'), check=True, capture_output=True)
+    (a, x), (b, y) = content(tmp_path/'whole'), content(tmp_path/'cut')
+    assert a == b and all(np.array_equal(x[k], y[k]) for k in x)
+    assert all(f.stat().st_mtime_ns == t for f, t in done.items())                # what was there was not made again
+
+
+def test_training_killed_and_resumed(photos, tmp_path, root):
+    subprocess.run([sys.executable, str(root/'data_scripts'/'prepare.py'), 'folder', '--root', str(photos/'src'), '--out', str(tmp_path/'set'),
+                    '--landmarks', str(photos/'marks.npz'), '--size', '64', '--jobs', '1'], check=True, capture_output=True)
+
+    def args(out, *more):
+        return [sys.executable, '-c', 'from facecomp.trainer import main; main()', 'tiny', '--data', str(tmp_path/'set'), '--out', str(out), *more,
+                '--set', 'loss.uv_weight=0', 'steps=60', 'save_every=2', 'threads=1']
+    env = dict(os.environ, OMP_NUM_THREADS='1')
+    subprocess.run(args(tmp_path/'whole'), check=True, capture_output=True, env=env)
+    out, seen = tmp_path/'cut', []
+    for want in (6, 30):
+        p = start(args(out, '--resume'), env=env)
+        end = time.time()+120
+        while time.time() < end and p.poll() is None and not ((last := last_checkpoint(out)) and int(last.stem[5:]) >= want):
+            time.sleep(.002)
+        kill(p)
+        seen.append(int(last_checkpoint(out).stem[5:]))
+    assert 6 <= seen[0] < seen[1] < 60, seen
+    subprocess.run(args(out, '--resume'), check=True, capture_output=True, env=env)
+    a, b = load_checkpoint(tmp_path/'whole'/'step_60.pt'), load_checkpoint(out/'step_60.pt')
+    for part in ('net', 'ema'):
+        assert all(torch.equal(a[part][k], b[part][k]) for k in a[part])
+    moments = [[s[k] for s in ck['opt']['state'].values() for k in ('exp_avg', 'exp_avg_sq')] for ck in (a, b)]
+    assert all(torch.equal(m, n) for m, n in zip(*moments))
