@@ -2,20 +2,22 @@
 
     python data_scripts/measure_field.py --data ../shared --n 2000 [--sheet sheet.jpg] [--set prepared/utkface --copy scratch]
 
---data (default FACECOMP_DATA) has data/ and weights/ with the Basel Face Model; without it only the first part runs. --set: a whole prepared set, of which a copy
+--data (default FACECOMP_DATA) has data/ and weights/ with the Basel Face Model; without it only the first two parts run. --set: a whole prepared set, of which a copy
 with linked pictures gets its fields made twice, once killed in the middle; by default 600 faces prepared for the purpose.
 """
 import argparse, hashlib, os, shutil, signal, subprocess, sys, tempfile, time
 for _k in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ.setdefault(_k, '1')
 from pathlib import Path
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
 import torch
+from bench_field import main as bench
 from facecomp.align import similarity, warp_picture, warp_points
 from facecomp.core import data_root, read_picture, write_picture
-from facecomp.faces import LANDMARK_UV, MIRROR, procedural_face
-from facecomp.field import bfm_fields, draw_fields, embedded_model, load_bfm
+from facecomp.faces import MIRROR, procedural_face
+from facecomp.field import bfm_fields, embedded_model, load_bfm
 from facecomp.fit import fields_from_landmarks, fit_landmarks
-from facecomp.mesh import field_picture, grid_triangles, rasterize
+from facecomp.mesh import grid_triangles, rasterize
 from facecomp.photos import mirror_field, prepare
 
 BATCH, MARKS = 100, ('right eye', 'left eye', 'nose tip', 'right mouth corner', 'left mouth corner')
@@ -40,19 +42,23 @@ def line(what, err, iou):
     say(f'   {what:58} mean |Δ| {np.mean(err):.5f} (95 % of faces below {np.quantile(err, .95):.5f})   IoU {np.mean(iou):.4f} (worst {np.min(iou):.3f})')
 
 
-def read(C, mask, pts, depth=None, z=None, slack=2.):
-    "C at points (N,2), bilinear, NaN where not all four pixels are face (and, if depths are given, of the same sheet of surface)"
+def read(C, mask, pts, depth=None, z=None, jump=3., slack=.25):
+    """C at points (N,2), bilinear, NaN where not all four pixels are face. With depths only where the point's own surface is seen: no pixel is `jump` pixels
+    nearer or farther, and the depth there is the point's to `slack` pixels (closed lips overlap: what is seen at an inner point may be the other lip)"""
     S, p = C.shape[-1], np.asarray(pts, float)
     ok = np.isfinite(p).all(1) & (p >= 0).all(1) & (p < S-1).all(1)
     p = np.where(ok[:, None], p, 0)
     i, j = p.astype(int).T
     a, b = (p-np.stack([i, j], 1)).T
-    out = 0
+    out = deep = 0
     for dx, dy, w in ((0, 0, (1-a)*(1-b)), (1, 0, a*(1-b)), (0, 1, (1-a)*b), (1, 1, a*b)):
         ok &= mask[j+dy, i+dx]
         if depth is not None:
-            ok &= np.abs(depth[j+dy, i+dx]-z) < slack
+            ok &= np.abs(depth[j+dy, i+dx]-z) < jump
+            deep = deep + w*np.where(mask, depth, 0)[j+dy, i+dx]
         out = out + w*C[:, j+dy, i+dx]
+    if depth is not None:
+        ok &= np.abs(deep-z) < slack
     return np.where(ok, out, np.nan).T
 
 
@@ -93,6 +99,42 @@ def spoil(L, seed):
     a = rng.uniform(0, 2*np.pi, 5)
     L[rng.choice(68, 5, False), :2] += .15*size*np.stack([np.cos(a), np.sin(a)], 1)
     return L
+
+
+def reference(n=1000, size=24):
+    """The rasteriser against all pixels asked about all triangles in float64. Half of the meshes are nets with shared edges, half loose triangles, some without
+    area; half lie on quarters of a pixel, so that pixels fall on edges: these go to the triangle that owns them when all pixels move by a hair right and down"""
+    rng, yy, xx = np.random.default_rng(1), *np.mgrid[:size, :size].astype(float)
+    wrong = edges = flat = 0
+    worst = 0.
+    for k in range(n):
+        if k % 2:
+            g = np.linspace(0, size, 5)
+            V = np.concatenate([np.stack(np.meshgrid(g, g), -1).reshape(-1, 2)+rng.normal(0, 1.2, (25, 2)), rng.uniform(0, 9, (25, 1))], 1)
+            T = rng.permutation(grid_triangles(5, 5))
+        else:
+            V, T = rng.uniform(-5, size+5, (12, 3)), rng.integers(0, 12, (9, 3))
+        hair = 1e-5 if k % 4 < 2 else 0
+        if hair:
+            V[:, :2] = np.round(V[:, :2]*4)/4
+        A = rng.random((len(V), 2))
+        best, out = np.full((size, size), -np.inf), np.zeros((2, size, size))
+        for t in T:
+            P, Q, S = V[t], V[np.roll(t, -1)], V[np.roll(t, -2)]
+            area = (P[1, 0]-P[0, 0])*(P[2, 1]-P[0, 1])-(P[1, 1]-P[0, 1])*(P[2, 0]-P[0, 0])
+            flat += area == 0
+            if area == 0:
+                continue
+            W, H = (np.stack([(s[0]-q[0])*(yy+h*h-q[1])-(s[1]-q[1])*(xx+h-q[0]) for q, s in zip(Q, S)])/area for h in (0, hair))
+            z = np.einsum('iyx,i->yx', W, P[:, 2])
+            win = (H > 0).all(0) & (z > best)
+            edges += ((W == 0).any(0) & (W >= 0).all(0)).sum()
+            best[win], out[:, win] = z[win], np.einsum('iyx,ic->cyx', W, A[t])[:, win]
+        (got,), (mask,), _ = rasterize(V[None], T, A, (size, size), cull='none')
+        wrong += (mask != np.isfinite(best)).sum()
+        worst = max(worst, np.abs(got-out).max())
+    say(f'2  {n} random meshes against a float64 reference: {wrong} pixels covered otherwise, largest |Δ| {worst:.1e} ({edges} times a pixel on an edge, {flat} '
+        'triangles without area). Times, by bench_field.py:')
 
 
 def photos(root, n):
@@ -216,9 +258,10 @@ def main(argv=None):
     torch.set_num_threads(1)
     root = Path(a.data) if a.data else data_root()
     closed_form()
+    reference()
+    bench(['--data', str(root)] if root else [])
     if not root:
         return say('The rest needs photos and the Basel Face Model: --data or FACECOMP_DATA.')
-    say('2  the rasteriser against its reference: nbs/05_mesh.ipynb, tests/test_field.py; times: data_scripts/bench_field.py')
     bfm = photos(root, a.n)
     if a.sheet:
         sheet(root, bfm, a.sheet)

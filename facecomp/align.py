@@ -143,15 +143,18 @@ def detect_landmarks(
         import face_alignment
         if (kind, device, boxes is None) not in _fans:
             if missing: print(f"face-alignment downloads its weights once: {', '.join(p.name for p in missing)} to {missing[0].parent}")
+            what = face_alignment.LandmarksType.TWO_D if kind == '2D' else face_alignment.LandmarksType.THREE_D
             _fans[kind, device, boxes is None] = face_alignment.FaceAlignment(
-                getattr(face_alignment.LandmarksType, 'TWO_D' if kind == '2D' else 'THREE_D'), device=device, flip_input=False,
-                compile=not str(device).startswith('cpu'), face_detector='sfd' if boxes is None else 'folder')
+                what, device=device, flip_input=False, compile=not str(device).startswith('cpu'),
+                face_detector='sfd' if boxes is None else 'folder')
     except OSError as e:
-        raise FacecompError(f"face-alignment could not download its weights ({e}). Without a network put the files {', '.join(p.name for p in missing)} "
-                            f"into {missing[0].parent if missing else fan_files(kind)[0].parent}, or give landmarks from a file.") from None
+        raise FacecompError(f"face-alignment could not download its weights ({e}). Without a network put the files "
+                            f"{', '.join(p.name for p in missing)} into {fan_files(kind)[0].parent}, or give landmarks from a file.") from None
     except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as e:
-        raise FacecompError(f"A weight file of face-alignment in {fan_files(kind)[0].parent} is damaged ({type(e).__name__}): remove it, so that it is fetched again.") from None
-    found = _fans[kind, device, boxes is None].get_landmarks_from_image(pic, detected_faces=None if boxes is None else [[*map(float, b), 1.] for b in boxes]) or []
+        raise FacecompError(f"A weight file of face-alignment in {fan_files(kind)[0].parent} is damaged ({type(e).__name__}): "
+                            "remove it, so that it is fetched again.") from None
+    given = None if boxes is None else [[*map(float, b), 1.] for b in boxes]
+    found = _fans[kind, device, boxes is None].get_landmarks_from_image(pic, detected_faces=given) or []
     return sorted((np.asarray(f, np.float32) for f in found), key=lambda f: -np.ptp(f[:, 0])*np.ptp(f[:, 1]))
 
 # %% ../nbs/11_align.ipynb #1b07de14
@@ -165,11 +168,13 @@ def read_landmarks(
         if path.suffix == '.npz':
             with np.load(path, allow_pickle=False) as d: names, L = [str(n) for n in d['name']], d['landmarks68'].astype(np.float32)
         else:
-            rows = [r.split(',') for r in path.read_text().splitlines() if r.strip()]
-            if not rows[0][1].replace('.', '').replace('-', '').strip().isdigit(): rows = rows[1:]           # a header line
+            rows = [r.split(',') for r in path.read_text(encoding='utf-8-sig').splitlines() if r.strip()]
+            try: float(rows[0][1])
+            except ValueError: rows = rows[1:]                                    # a header line
             names, L = [r[0] for r in rows], np.array([[float(v) for v in r[1:]] for r in rows], np.float32)
             L = L.reshape(len(L), 68, -1)
         assert L.shape[1] == 68 and L.shape[2] in (2, 3)
     except (ValueError, KeyError, AssertionError, IndexError, OSError, EOFError, zipfile.BadZipFile) as e:
-        raise FacecompError(f"{path} is not a landmarks file ({e}): .npz with `name` and `landmarks68` (N,68,2 or 3), or .csv with the file and then x1,y1,x2,y2,…") from None
+        raise FacecompError(f"{path} is not a landmarks file ({e}): .npz with `name` and `landmarks68` (N,68,2 or 3), "
+                            "or .csv with the file and then x1,y1,x2,y2,…") from None
     return dict(zip(names, L))

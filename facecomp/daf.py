@@ -14,7 +14,7 @@ from .networks import NetConfig, Encoder, Decoder, norm_layer, count_parameters
 class ChannelAttention(nn.Module):
     "ω = σ(W_U δ(W_D z)), F̂ = ω F. [P; r: R]"
     def __init__(self,
-        channels:int, # C
+        channels:int, # C of the feature
         reduction:int=8, # r; at least 4 channels stay
     ):
         super().__init__()
@@ -45,7 +45,8 @@ class DualAttentionFusion(nn.Module):
         nn.init.dirac_(self.picture.weight); nn.init.zeros_(self.picture.bias)
         act = lambda: nn.LeakyReLU(.2)
         self.blend = nn.Sequential(nn.Conv2d(6, width, 3, 1, 1, bias=False), norm_layer(norm, width), act(),
-                                   nn.Conv2d(width, width, 3, 1, 1, bias=False), norm_layer(norm, width), act(), nn.Conv2d(width, 3, 3, 1, 1))
+                                   nn.Conv2d(width, width, 3, 1, 1, bias=False), norm_layer(norm, width), act(),
+                                   nn.Conv2d(width, 3, 3, 1, 1))
         nn.init.constant_(self.blend[-1].bias, -2.)                             # α starts near 0.12
         with torch.no_grad(): self.blend[-1].weight.mul_(.1)
     def forward(self,
@@ -62,11 +63,13 @@ class DualAttentionFusion(nn.Module):
 # %% ../nbs/31_daf.ipynb #14a78c84
 class FieldHead(nn.Module):
     "Ĉ = σ(g) σ(c) from a decoder feature: 3×3 convolution to (u, v, gate). [P: field per layer; C: gate]"
-    def __init__(self, channels:int):
+    def __init__(self,
+        channels:int, # C of the decoder's feature
+    ):
         super().__init__(); self.conv = nn.Conv2d(channels, 3, 3, 1, 1)
     def forward(self,
-        f:torch.Tensor, # (B,C,h,w)
-    ) -> tuple: # Ĉ (B,2,h,w) in [0,1]; validity (B,1,h,w) in [0,1]
+        f:torch.Tensor, # (B,C,h,w) any size
+    ) -> tuple: # Ĉ = (u; v) (B,2,h,w) in [0,1], 0 where the gate is shut; validity σ(g) (B,1,h,w) in [0,1]
         c = torch.sigmoid(self.conv(f)); return c[:, :2]*c[:, 2:], c[:, 2:]
 
 # %% ../nbs/31_daf.ipynb #665dd55d
@@ -85,7 +88,8 @@ class CompletionNet(nn.Module):
         super().__init__()
         self.cfg, self.encoder, self.decoder = cfg, Encoder(cfg), Decoder(cfg)
         widths = self.decoder.widths[:cfg.scales]
-        self.fusions = nn.ModuleList(DualAttentionFusion(w, cfg.fuse_width, cfg.reduction, cfg.norm, cfg.attention) for w in widths)
+        how = cfg.fuse_width, cfg.reduction, cfg.norm, cfg.attention
+        self.fusions = nn.ModuleList(DualAttentionFusion(w, *how) for w in widths)
         self.heads = nn.ModuleList(FieldHead(w) for w in widths) if cfg.fields else None
     def forward(self,
         x:torch.Tensor, # (B,3,S,S) occluded faces in [0,1]

@@ -35,17 +35,20 @@ class FaceModel:
     basis:np.ndarray      # (3V, n) float32: shape columns first, then expression
     tris:np.ndarray       # (T,3) int64, front faces counter-clockwise in the picture
     uv:np.ndarray         # (V,2) float32
-    landmarks:np.ndarray  # (68,) vertex numbers; number 44 is doubtful in BFM's cut (its x, y and z name two vertices): leave it out of fits
+    # (68,) vertex numbers; number 44 is doubtful in BFM's cut (its x, y and z name two vertices): leave it out of fits
+    landmarks:np.ndarray
     prior_mean:np.ndarray = None # (n,) of the coefficients; 0 by default
     prior_std:np.ndarray = None  # (n,) of the coefficients; 1 by default
-    warp:np.ndarray = None       # (V,68): how far each vertex follows a landmark that is pulled by 1; None: a vertex never leaves the model
+    # (V,68): how far each vertex follows a landmark that is pulled by 1; None: a vertex never leaves the model
+    warp:np.ndarray = None
     name:str = 'model'           # what stores and reports call it
 
     def __post_init__(self):
         n = self.basis.shape[1]
         self.prior_mean = np.zeros(n) if self.prior_mean is None else np.asarray(self.prior_mean, np.float64)
         self.prior_std = np.ones(n) if self.prior_std is None else np.asarray(self.prior_std, np.float64)
-        if len(self.prior_mean) != n or len(self.prior_std) != n: raise FacecompError(f"The prior is for {len(self.prior_mean)} coefficients, the model has {n}.")
+        if len(self.prior_mean) != n or len(self.prior_std) != n:
+            raise FacecompError(f"The prior is for {len(self.prior_mean)} coefficients, the model has {n}.")
 
 # %% ../nbs/32_field.ipynb #3a63a9f2
 def spline_matrix(
@@ -54,7 +57,8 @@ def spline_matrix(
     ridge:float=.1, # 0: through the given displacements exactly; larger: smoother, nearer to an affine map
 ) -> np.ndarray: # (V,n): displacement of the points = matrix @ displacement of the centres
     "Thin-plate spline in 3D (kernel -r, with its affine part) as a matrix. [R: Duchon]"
-    dist = lambda a: np.linalg.norm(a[:, None]-centres[None], axis=-1); affine = lambda a: np.c_[np.ones(len(a)), a]; n = len(centres)
+    dist = lambda a: np.linalg.norm(a[:, None]-centres[None], axis=-1); affine = lambda a: np.c_[np.ones(len(a)), a]
+    n = len(centres)
     S = np.block([[ridge*np.eye(n)-dist(centres), affine(centres)], [affine(centres).T, np.zeros((4, 4))]])
     return (np.concatenate([-dist(points), affine(points)], 1) @ np.linalg.inv(S))[:, :n]
 
@@ -63,18 +67,25 @@ def spline_matrix(
 def embedded_model(
     modes:int=20, # how many of the head's directions the fit may use; with 0 the spline alone shapes the face
 ) -> FaceModel: # 7,500 vertices
-    "A face model that needs no licence and no download: the procedural mean head, its directions, and a spline through the landmarks. [C]"
-    rows = np.r_[np.linspace(1, .32, 50)[:-1], np.linspace(.32, .25, 36)[:-1], np.linspace(.25, 0, 24)]       # they crowd at the mouth's slit
+    "A face model without licence or download: the procedural mean head, its directions, a spline through the landmarks. [C]"
+    # they crowd at the mouth's slit
+    rows = np.r_[np.linspace(1, .32, 50)[:-1], np.linspace(.32, .25, 36)[:-1], np.linspace(.25, 0, 24)]
     c = np.linspace(-1, 1, 71); u, t = np.meshgrid(.5+.5*(.6*c+.4*c**3), rows); s = np.abs(2*u-1); at = [0, .25, .5, .75, 1]
-    lo, hi = np.interp(s, at, [0, .014, .045, .095, .19]), np.interp(s, at, [1, .99, .965, .9, .81])  # edge of the face, as BFM's
+    # edge of the face, as BFM's
+    lo, hi = np.interp(s, at, [0, .014, .045, .095, .19]), np.interp(s, at, [1, .99, .965, .9, .81])
     v = np.where(t < .25, lo+t*(1-4*lo), np.where(t > .7, .7+(t-.7)/.3*(hi-.7), t))
-    uv = np.concatenate([np.stack([u, v], -1).reshape(-1, 2), LANDMARK_UV]); n = v.size; marks = np.arange(n, n+68)   # the landmarks ride along
-    tris = grid_triangles(*v.shape); cu, cv = uv[tris].mean(1).T; top, low = (np.interp(cu, *LANDMARK_UV[i].T) for i in ([60, 61, 62, 63, 64], [60, 67, 66, 65, 64]))
-    tris = tris[~((cv < top) & (cv > low) & (np.abs(cu-.5) < .097))]                                # between the lips there is no face
-    mean = on_head(*uv.T, head_radius(*uv.T)); basis = head_modes(*uv.T)[:modes].transpose(1, 2, 0).reshape(3*len(uv), -1 if modes else 0)
+    # the landmarks ride along
+    uv = np.concatenate([np.stack([u, v], -1).reshape(-1, 2), LANDMARK_UV]); n = v.size; marks = np.arange(n, n+68)
+    tris = grid_triangles(*v.shape); cu, cv = uv[tris].mean(1).T
+    top, low = (np.interp(cu, *LANDMARK_UV[i].T) for i in ([60, 61, 62, 63, 64], [60, 67, 66, 65, 64]))
+    # between the lips there is no face
+    tris = tris[~((cv < top) & (cv > low) & (np.abs(cu-.5) < .097))]
+    mean = on_head(*uv.T, head_radius(*uv.T))
+    basis = head_modes(*uv.T)[:modes].transpose(1, 2, 0).reshape(3*len(uv), -1 if modes else 0)
     std = np.r_[np.ones(len(IDENTITY)), np.full(len(EXPRESSION), .5)][:modes]; keep = np.delete(np.arange(68), 44)
     warp = np.zeros((n+68, 68)); warp[:, keep] = spline_matrix(mean, mean[marks[keep]])              # 44 is left out of all fits
-    return FaceModel(mean.astype(np.float32), basis.astype(np.float32), tris, uv.astype(np.float32), marks, None, std, warp.astype(np.float32), f'embedded{modes}')
+    mean, basis, uv, warp = (x.astype(np.float32) for x in (mean, basis, uv, warp))
+    return FaceModel(mean, basis, tris, uv, marks, None, std, warp, f'embedded{modes}')
 
 # %% ../nbs/32_field.ipynb #4f842cff
 def draw_fields(
@@ -105,12 +116,15 @@ def unroll(
     size:int=128, # side of the unrolled picture, pixels
 ) -> tuple: # uint8 (S,S,3), black where not seen; seen bool (S,S)
     "Texture of a face over (u,v): u to the right, v upward. [C]"
-    h, w = pic.shape[:2]; verts = np.asarray(verts, np.float32); at = model.uv*np.float32([size-1, 1-size]) + np.float32([0, size-1])
+    h, w = pic.shape[:2]; verts = np.asarray(verts, np.float32)
+    at = model.uv*np.float32([size-1, 1-size]) + np.float32([0, size-1])
     tri = verts[model.tris]; n = np.cross(tri[:, 1]-tri[:, 0], tri[:, 2]-tri[:, 0])[:, 2]
     flat = np.c_[at, np.zeros(len(at), np.float32)][None]
-    (xyz,), (on,), _ = rasterize(flat, model.tris[n < 0], verts, (size, size), cull='none')             # only triangles that face us
+    # only triangles that face us
+    (xyz,), (on,), _ = rasterize(flat, model.tris[n < 0], verts, (size, size), cull='none')
     depth = draw_fields(model, verts[None], (h, w))[2][0]; x, y = (np.rint(xyz[i]).astype(int) for i in (0, 1))
-    inside = (x >= 0) & (y >= 0) & (x < w) & (y < h); near = cv2.erode(depth, np.ones((3, 3)))[y.clip(0, h-1), x.clip(0, w-1)]   # at a rim depth falls steeply
+    # at a rim depth falls steeply
+    inside = (x >= 0) & (y >= 0) & (x < w) & (y < h); near = cv2.erode(depth, np.ones((3, 3)))[y.clip(0, h-1), x.clip(0, w-1)]
     seen = on & inside & (xyz[2] > near - .02*np.ptp(verts[:, 0]))
     tex = cv2.remap(pic, xyz[0], xyz[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return tex*seen[..., None].astype(np.uint8), seen
@@ -118,9 +132,11 @@ def unroll(
 # %% ../nbs/32_field.ipynb #f0539afc
 class _ArraysOnly(pickle.Unpickler):
     _ok = {('numpy', 'ndarray'), ('numpy', 'dtype'), ('_codecs', 'encode'),
-           *((m, f) for m in ('numpy.core.multiarray', 'numpy._core.multiarray') for f in ('_reconstruct', 'scalar')), *((m, '_frombuffer') for m in ('numpy.core.numeric', 'numpy._core.numeric'))}
+           *((m, f) for m in ('numpy.core.multiarray', 'numpy._core.multiarray') for f in ('_reconstruct', 'scalar')),
+           *((m, '_frombuffer') for m in ('numpy.core.numeric', 'numpy._core.numeric'))}
     def find_class(self, module, name):
-        if (module, name) not in self._ok: raise FacecompError(f"The pickle wants to run {module}.{name}: it holds more than arrays, and is not opened.")
+        if (module, name) not in self._ok:
+            raise FacecompError(f"The pickle wants to run {module}.{name}: it holds more than arrays, and is not opened.")
         return super().find_class(module, name)
 
 def load_arrays(
@@ -130,13 +146,17 @@ def load_arrays(
     try: data = Path(path).read_bytes()
     except OSError as e: raise FacecompError(f"Can't read {path} ({e.strerror}).") from None
     try: return _ArraysOnly(io.BytesIO(data)).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, ImportError, IndexError) as e: raise FacecompError(f"{path} is not a pickle of arrays ({e}).") from None
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, ImportError, IndexError) as e:
+        raise FacecompError(f"{path} is not a pickle of arrays ({e}).") from None
 
 # %% ../nbs/32_field.ipynb #35dbe5e1
-BFM_MEAN = np.r_[np.array([-35, -6.7, 4.7, -1.5, .44, -5.4, -1.8, -.16, -8.5, .38, -2.1, 3.8, -2, -.94, -2, 1.3, -.53, .18, -1.3, -.24, -.23, -1.4, -.62, -2.6, .02, -.63,
-    -1.1, .09, -.58, .27, -.36, .2, -.24, .37, -.76, -.67, .01, .72, -.14, .27])*1e4, -1.2, .67, -.18, .06, .04, -.14, -.09, -.17, -.02, -.14] # of 40 shape, 10 expression
-BFM_STD = np.r_[np.array([58, 28, 26, 26, 15, 16, 11, 9.7, 12, 8.9, 8.8, 7.2, 7.1, 5, 5.6, 4.8, 5, 3.8, 4.5, 4.6, 3.8, 2.8, 3.2, 3.6, 3.3, 2.6,
-    2.4, 2.8, 2.3, 2.1, 1.9, 1.9, 1.7, 2.3, 1.6, 1.5, 1.5, 1.4, 1.4, 1.3])*1e4, 1.6, 1.5, .59, .59, .21, .26, .28, .38, .16, .26]
+# 40 of shape, 10 of expression
+BFM_MEAN = np.r_[np.array([-35, -6.7, 4.7, -1.5, .44, -5.4, -1.8, -.16, -8.5, .38, -2.1, 3.8, -2, -.94, -2, 1.3, -.53, .18, -1.3,
+    -.24, -.23, -1.4, -.62, -2.6, .02, -.63, -1.1, .09, -.58, .27, -.36, .2, -.24, .37, -.76, -.67, .01, .72, -.14, .27])*1e4,
+    -1.2, .67, -.18, .06, .04, -.14, -.09, -.17, -.02, -.14]
+BFM_STD = np.r_[np.array([58, 28, 26, 26, 15, 16, 11, 9.7, 12, 8.9, 8.8, 7.2, 7.1, 5, 5.6, 4.8, 5, 3.8, 4.5, 4.6, 3.8, 2.8, 3.2,
+    3.6, 3.3, 2.6, 2.4, 2.8, 2.3, 2.1, 1.9, 1.9, 1.7, 2.3, 1.6, 1.5, 1.5, 1.4, 1.4, 1.3])*1e4,
+    1.6, 1.5, .59, .59, .21, .26, .28, .38, .16, .26]
 
 def load_bfm(
     path:str|Path, # bfm_noneck_v3.pkl of 3DDFA_V2
@@ -145,13 +165,18 @@ def load_bfm(
 ) -> FaceModel:
     "The Basel Face Model as 3DDFA_V2 cuts it. Academic use only. [R: 3DDFA]"
     d, t = load_arrays(path), np.asarray(load_arrays(tri)).astype(np.int64)
-    try: mean = d['u'].reshape(-1, 3).astype(np.float32); basis = np.concatenate([d['w_shp'], d['w_exp']], 1).astype(np.float32); marks = d['keypoints'].reshape(-1, 3)[:, 0]//3
-    except (KeyError, TypeError, IndexError) as e: raise FacecompError(f"{path} is not 3DDFA_V2's bfm_noneck_v3.pkl ({e} is missing).") from None
+    try:
+        mean = d['u'].reshape(-1, 3).astype(np.float32); basis = np.concatenate([d['w_shp'], d['w_exp']], 1).astype(np.float32)
+        marks = d['keypoints'].reshape(-1, 3)[:, 0]//3
+    except (KeyError, TypeError, IndexError) as e:
+        raise FacecompError(f"{path} is not 3DDFA_V2's bfm_noneck_v3.pkl ({e} is missing).") from None
     t = t.T if t.shape[0] == 3 else t
     if t.max() >= len(mean): raise FacecompError(f"{tri} does not belong to {path}: it names vertex {t.max()} of {len(mean)}.")
-    P = mean[t]; front = np.cross(P[:, 1]-P[:, 0], P[:, 2]-P[:, 0])[:, 2].sum() > 0    # seen from the front most triangles face the viewer
+    # seen from the front most triangles face the viewer
+    P = mean[t]; front = np.cross(P[:, 1]-P[:, 0], P[:, 2]-P[:, 0])[:, 2].sum() > 0
     pm, ps = (BFM_MEAN, BFM_STD) if prior is None else (np.ravel(load_arrays(prior)[k])[12:] for k in ('mean', 'std'))
-    return FaceModel(mean, basis, np.ascontiguousarray(t if front else t[:, ::-1]), unwrap_cylinder(mean)[0].astype(np.float32), marks, pm, ps, None, 'bfm')
+    t, uv = np.ascontiguousarray(t if front else t[:, ::-1]), unwrap_cylinder(mean)[0].astype(np.float32)
+    return FaceModel(mean, basis, t, uv, marks, pm, ps, None, 'bfm')
 
 # %% ../nbs/32_field.ipynb #6e3da057
 def posed_vertices(

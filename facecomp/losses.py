@@ -7,8 +7,9 @@ __all__ = ['VGG_LAYOUT', 'masked_l1', 'find_vgg', 'VGGFeatures', 'gram', 'percep
            'hole_crops']
 
 # %% ../nbs/40_losses.ipynb #51e7d952
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+import warnings
 import torch, torch.nn as nn, torch.nn.functional as F
 from .core import FacecompError, masked_resize, data_root
 
@@ -38,8 +39,9 @@ def find_vgg(
         try: return VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=True)
         except OSError as e:
             name = VGG16_Weights.IMAGENET1K_V1.url.rsplit('/', 1)[-1]
-            raise FacecompError(f"VGG-16 could not be downloaded ({e}). Put {name} into {Path(torch.hub.get_dir())/'checkpoints'}, or give a file with "
-                                "vgg=PATH, or train without it: perceptual_weight=0 style_weight=0.") from None
+            folder = Path(torch.hub.get_dir())/'checkpoints'
+            raise FacecompError(f"VGG-16 could not be downloaded ({e}). Put {name} into {folder}, or give a file with vgg=PATH, "
+                                "or train without it: perceptual_weight=0 style_weight=0.") from None
     if not Path(where).exists(): raise FacecompError(f"The VGG-16 file {where} does not exist.")
     return load_file(where) if where.endswith('.safetensors') else torch.load(where, map_location='cpu', weights_only=True)
 
@@ -58,7 +60,9 @@ class VGGFeatures(nn.Module):
         if where:
             sd = {k: v.float() for k, v in find_vgg(where).items() if k.startswith('features.')}
             try: self.features.load_state_dict({k[9:]: v for k, v in sd.items() if k[9:] in self.features.state_dict()})
-            except RuntimeError as e: raise FacecompError(f"{where} does not hold VGG-16's features: {str(e).splitlines()[-1].strip()}") from None
+            except RuntimeError as e:
+                why = str(e).splitlines()[-1].strip()
+                raise FacecompError(f"{where} does not hold VGG-16's features: {why}") from None
         mean, std = ([.485, .456, .406], [.229, .224, .225]) if norm == 'imagenet' else ([0.]*3, [1.]*3)
         self.register_buffer('mean', torch.tensor(mean)[None, :, None, None], persistent=False)
         self.register_buffer('std', torch.tensor(std)[None, :, None, None], persistent=False)
@@ -109,7 +113,8 @@ class LossConfig:
     uv_face_only:bool=False        # L_uv over face pixels only; by default over all [R]
     def __post_init__(self):
         self.structure_layers, self.texture_layers = tuple(self.structure_layers), tuple(self.texture_layers)
-        if self.layer_reduction not in ('sum', 'mean'): raise FacecompError(f"layer_reduction must be 'sum' or 'mean', not {self.layer_reduction!r}.")
+        if self.layer_reduction not in ('sum', 'mean'):
+            raise FacecompError(f"layer_reduction must be 'sum' or 'mean', not {self.layer_reduction!r}.")
     @property
     def needs_vgg(self): return bool(self.texture_layers) and (self.style_weight > 0 or self.perceptual_weight > 0)
 
@@ -121,36 +126,61 @@ class CompletionLoss(nn.Module):
     ):
         super().__init__()
         self.cfg, self.vgg = cfg, vgg or (VGGFeatures(cfg.vgg, cfg.vgg_norm) if cfg.needs_vgg else None)
+        self.told = False # that layers are left out
+
+    def pyramid(self,
+        out, # Completion of the network
+        batch:dict, # y, valid
+    ) -> dict: # k: Ŷ_k, truth, valid share at its size, for the layers of P and Q that there are
+        "Truth at each scale; a warning, once, where P and Q are cut to the scales there are. [C]"
+        c, n = self.cfg, len(out.pictures); lost = sorted({k for k in (*c.structure_layers, *c.texture_layers) if k > n})
+        if lost and not self.told:
+            self.told = True
+            warnings.warn(f"The network has {n} scales: layers {lost} of structure_layers and texture_layers are left out.")
+        layers = sorted({*c.structure_layers, *c.texture_layers}-{*lost})
+        return {k: ((p := out.pictures[k-1]).float(), *masked_resize(batch['y'], batch['valid'], p.shape[-2:])) for k in layers}
+
+    def structure(self,
+        pairs:dict, # from pyramid
+        out, # Completion of the network
+        batch:dict, # C, face when fields count
+    ) -> tuple: # L_rec of each layer; L_uv of each layer, unweighted scalars; terms by name (detached)
+        "L_rec and L_uv for the layers of P. [P, Sec. 3.4]"
+        c, rec, uv, terms = self.cfg, [], [], {}
+        for k in (k for k in c.structure_layers if k in pairs):
+            p, t, v = pairs[k]; rec.append(masked_l1(p, t, v)); terms[f'rec{k}'] = rec[-1].detach()
+            if not (c.uv_weight and out.fields): continue
+            C, face = masked_resize(batch['C'], batch['face'], p.shape[-2:]); face = face > .5
+            uv.append(masked_l1(out.fields[k-1].float(), C*face, v*face if c.uv_face_only else v))
+            terms[f'uv{k}'] = uv[-1].detach()
+        return rec, uv, terms
+
+    def texture(self,
+        pairs:dict, # from pyramid
+        hole:torch.Tensor, # (B,1,H,W), what the crops touch
+        generator:torch.Generator=None, # chooses the crops
+    ) -> tuple: # L_perc of each layer; L_style of each layer, times the crop's share; terms by name (detached, whole)
+        "L_perc and L_style for the layers of Q. [P, Sec. 3.4; crop: C]"
+        c, perc, style, terms = self.cfg, [], [], {}
+        for k in (k for k in c.texture_layers if k in pairs):
+            p, t, v = pairs[k]; p = torch.where(v > .5, p, t); area = p[0, 0].numel()
+            if c.texture_crop: p, t = hole_crops(c.texture_crop >> (k-1), hole, p, t, generator=generator)
+            with torch.no_grad(): true = [f.float() for f in self.vgg(t)]
+            a, b = perceptual_style([f.float() for f in self.vgg(p)], true); share = p[0, 0].numel()/area
+            perc.append(share*a); style.append(share*b); terms |= {f'perc{k}': a.detach(), f'style{k}': b.detach()}
+        return perc, style, terms
 
     def forward(self,
         out, # Completion of the network
-        batch:dict, # y, valid, hole, and C, face when fields count
+        batch:dict, # y (B,3,S,S), valid, hole (B,1,S,S); C (B,2,S,S), face (B,1,S,S) when fields count
         generator:torch.Generator=None, # chooses the texture crop
     ) -> tuple: # loss (scalar), dict of every term by name and layer (detached)
-        c, y, valid, terms, n = self.cfg, batch['y'], batch['valid'], {}, len(out.pictures)
-        red = lambda v: sum(v)/(len(v) if c.layer_reduction == 'mean' else 1) if v else y.new_zeros(())
-        pairs = {}
-        for k in sorted({*c.structure_layers, *c.texture_layers}):
-            if k <= n: pairs[k] = (out.pictures[k-1].float(), *masked_resize(y, valid, out.pictures[k-1].shape[-2:]))
-        rec, uv, perc, style = [], [], [], []
-        for k in c.structure_layers:
-            if k > n: continue
-            p, t, v = pairs[k]; rec.append(masked_l1(p, t, v)); terms[f'rec{k}'] = rec[-1].detach()
-            if c.uv_weight and out.fields:
-                C, face = masked_resize(batch['C'], batch['face'], p.shape[-2:]); C = C*(face > .5)
-                uv.append(masked_l1(out.fields[k-1].float(), C, v*(face > .5) if c.uv_face_only else v)); terms[f'uv{k}'] = uv[-1].detach()
-        if c.needs_vgg:
-            for k in c.texture_layers:
-                if k > n: continue
-                p, t, v = pairs[k]; p = torch.where(v > .5, p, t)
-                area = p.shape[-2]*p.shape[-1]
-                if c.texture_crop: p, t = hole_crops(c.texture_crop >> (k-1), batch['hole'], p, t, generator=generator)
-                share = p.shape[-2]*p.shape[-1]/area
-                with torch.no_grad(): true = self.vgg(t)
-                a, b = perceptual_style([f.float() for f in self.vgg(p)], [f.float() for f in true]); perc.append(share*a); style.append(share*b)
-                terms |= {f'perc{k}': a.detach(), f'style{k}': b.detach()}
+        c, pairs = self.cfg, self.pyramid(out, batch)
+        rec, uv, terms = self.structure(pairs, out, batch)
+        perc, style, more = self.texture(pairs, batch['hole'], generator) if c.needs_vgg else ([], [], {})
+        red = lambda v: sum(v)/(len(v) if c.layer_reduction == 'mean' else 1) if v else batch['y'].new_zeros(())
         loss = c.rec_weight*red(rec) + c.uv_weight*red(uv) + c.perceptual_weight*red(perc) + c.style_weight*red(style)
-        return loss, terms
+        return loss, terms | more
 
 def hole_crops(
     side:int, # pixels at the pictures' scale

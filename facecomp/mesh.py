@@ -24,7 +24,8 @@ def _draw(verts, tris, attrs, cull, out, mask, zbuf):
             x1, y1, x2, y2 = x2, y2, x1, y1
             area = -area
         if not area < 0: continue                                      # degenerate, or not a number
-        lo_x = int(max(0., np.ceil(min(x0, x1, x2)))); hi_x = int(min(W-1., np.floor(max(x0, x1, x2))))   # in floats: a far corner is no int
+        # in floats: a far corner is no int
+        lo_x = int(max(0., np.ceil(min(x0, x1, x2)))); hi_x = int(min(W-1., np.floor(max(x0, x1, x2))))
         lo_y = int(max(0., np.ceil(min(y0, y1, y2)))); hi_y = int(min(H-1., np.floor(max(y0, y1, y2))))
         tl0 = y2 > y1 or (y2 == y1 and x2 < x1)                        # left edges go down here, top edges go left
         tl1 = y0 > y2 or (y0 == y2 and x0 < x2)
@@ -34,7 +35,8 @@ def _draw(verts, tris, attrs, cull, out, mask, zbuf):
                 e0 = (x2-x1)*(py-y1) - (y2-y1)*(px-x1)
                 e1 = (x0-x2)*(py-y2) - (y0-y2)*(px-x2)
                 e2 = (x1-x0)*(py-y0) - (y1-y0)*(px-x0)
-                if e0 > 0 or e1 > 0 or e2 > 0 or (e0 == 0 and not tl0) or (e1 == 0 and not tl1) or (e2 == 0 and not tl2): continue
+                if e0 > 0 or e1 > 0 or e2 > 0 or (e0 == 0 and not tl0) or (e1 == 0 and not tl1) or (e2 == 0 and not tl2):
+                    continue
                 w0, w1, w2 = e0/area, e1/area, e2/area
                 z = w0*verts[i0, 2] + w1*verts[i1, 2] + w2*verts[i2, 2]
                 if mask[py, px] and z <= zbuf[py, px]: continue        # of two at one depth the first drawn stays
@@ -49,11 +51,12 @@ def rasterize(
     size:tuple, # (H,W) of the picture
     cull:str='back', # 'back' leaves out triangles seen from behind (counter-clockwise on screen is the front), 'none' keeps all
 ) -> tuple: # values float32 (B,A,H,W), 0 where nothing is; mask bool (B,H,W); depth float32 (B,H,W), -inf where nothing is
-    "Draw meshes with a float z-buffer, barycentric interpolation and the top-left fill rule; one core, releases the GIL. [R: 3DDFA's data]"
+    "Draw meshes: float z-buffer, barycentric, top-left fill rule; on one core, releases the GIL. [R: 3DDFA's data]"
     verts = np.ascontiguousarray(verts, np.float64); tris = np.ascontiguousarray(tris, np.int64)
     if verts.ndim != 3 or verts.shape[2] != 3: raise FacecompError(f"verts must be (B,V,3), not {verts.shape}.")
     if tris.ndim != 2 or tris.shape[1] != 3: raise FacecompError(f"tris must be (T,3), not {tris.shape}.")
-    if tris.size and (tris.min() < 0 or tris.max() >= verts.shape[1]): raise FacecompError("tris name a corner that verts do not have.")
+    if tris.size and (tris.min() < 0 or tris.max() >= verts.shape[1]):
+        raise FacecompError("tris name a corner that verts do not have.")
     if cull not in ('back', 'none'): raise FacecompError(f"cull must be 'back' or 'none', not {cull!r}.")
     B, (H, W) = len(verts), size
     attrs = np.broadcast_to(np.ascontiguousarray(attrs, np.float32), (B, verts.shape[1], np.shape(attrs)[-1]))

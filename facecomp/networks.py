@@ -39,7 +39,8 @@ def norm_layer(
     channels:int, # groups of 8 channels, as few as one group
 ) -> nn.Module:
     "Normalisation; no batch statistics by default. [C: group; R: batch]"
-    return nn.BatchNorm2d(channels) if kind == 'batch' else nn.GroupNorm(max(1, channels//8) if channels % 8 == 0 else 1, channels)
+    if kind == 'batch': return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(max(1, channels//8) if channels % 8 == 0 else 1, channels)
 
 class Encoder(nn.Module):
     "E_q: stride-2 convolutions down to 2². [P: encoder; R: DFNet's layout]"
@@ -50,8 +51,8 @@ class Encoder(nn.Module):
         kernels, c, layers = [7, 5, 5]+[3]*9, 3, []
         for i, w in enumerate(cfg.widths()):
             k = kernels[i]; bare = i == 0
-            layers.append(nn.Sequential(nn.Conv2d(c, w, k, 2, k//2, bias=bare), *([] if bare else [norm_layer(cfg.norm, w), nn.ReLU()])))
-            c = w
+            norm = [] if bare else [norm_layer(cfg.norm, w), nn.ReLU()]
+            layers.append(nn.Sequential(nn.Conv2d(c, w, k, 2, k//2, bias=bare), *norm)); c = w
         self.layers = nn.ModuleList(layers)
     def forward(self,
         x:torch.Tensor, # (B,3,S,S) occluded faces in [0,1]
@@ -71,8 +72,8 @@ class Decoder(nn.Module):
         outs = [cfg.outer]+cfg.widths()[:-1]                                      # channels of layer k = 1 (full size) … levels
         c, blocks = skips[-1], []
         for k in range(cfg.levels, 0, -1):
-            blocks.append(nn.Sequential(nn.Conv2d(c+skips[k-1], outs[k-1], 3, 1, 1, bias=False), norm_layer(cfg.norm, outs[k-1]), nn.LeakyReLU(.2)))
-            c = outs[k-1]
+            w = outs[k-1]; conv = nn.Conv2d(c+skips[k-1], w, 3, 1, 1, bias=False); c = w
+            blocks.append(nn.Sequential(conv, norm_layer(cfg.norm, w), nn.LeakyReLU(.2)))
         self.blocks, self.widths = nn.ModuleList(blocks), outs
     def forward(self,
         x:torch.Tensor, # (B,3,S,S) the occluded picture
@@ -87,5 +88,5 @@ class Decoder(nn.Module):
 def count_parameters(
     module:nn.Module,
 ) -> int: # trainable numbers
-    "Count trainable parameters."
+    "Count trainable parameters. [C]"
     return sum(p.numel() for p in module.parameters() if p.requires_grad)

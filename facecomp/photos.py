@@ -7,10 +7,12 @@ __all__ = ['ENDINGS', 'LAYOUTS', 'FORMAT', 'read_set', 'prepare', 'PreparedFaces
            'TrainFaces', 'TestFaces']
 
 # %% ../nbs/13_photos.ipynb #e7c0186f
-import csv, json, shutil
+import csv, json, shutil, zlib
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-import numpy as np, torch
+import cv2, numpy as np, torch
 from PIL import Image
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, read_picture, write_picture, to_tensor, rng_for
@@ -56,20 +58,25 @@ def read_set(
     table = root/f'{kind}.csv'
     if table.exists(): rows = {r['file']: r for r in csv.DictReader(table.open())}
     elif kind == 'ffhq256': raise _layout_error(kind, root, f'{table.name} is missing')
-    out, people = [], {}
+    out, people, taken = [], {}, set()
+    count = Counter(k for p in files for k in {p.name, p.stem})               # a bare name stands for a photo only if no other has it
     for p in files:
-        key = p.name if kind != 'lfw' else str(p.relative_to(base))
-        row, name = dict(rows.get(p.name, {})), p.relative_to(base).with_suffix('').as_posix().replace('/', '__')
-        mark = marks.get(key, marks.get(p.name, marks.get(p.stem)))
-        if rows and p.name not in rows: continue
+        rel = p.relative_to(base); key = rel.as_posix()
+        row, name = dict(rows.get(key, rows.get(p.name, {}))), rel.with_suffix('').as_posix().replace('/', '__')
+        mark = next((marks[k] for k in (key, p.name, p.stem) if k in marks and (k == key or count[k] == 1)), None)
+        if rows and key not in rows and p.name not in rows: continue
+        if name in taken: name = f'{name}.{p.suffix[1:].lower()}'
+        if name in taken: raise FacecompError(f"Two photos would both become {name}.png (one is {p}): rename one.")
+        taken.add(name)
         if kind == 'utkface' and not rows:
             parts = p.name.split('_')
             if len(parts) < 4 or not parts[0].isdigit(): raise _layout_error(kind, root, f'{p.name} is not named [age]_[gender]_[race]_[date]')
             row = dict(age=parts[0], gender=parts[1], race=parts[2])
         who = p.parent.name if kind == 'lfw' else name
+        labels = {k: v for k, v in row.items() if k in ('age', 'gender', 'race', 'source', 'yaw_deg')}
         split = 'test' if kind == 'lfw' else row.pop('split', None) or _split(name)
-        out.append(dict(path=p, name=name, identity=people.setdefault(who, len(people)), split=split, landmarks=mark, fit=fits.get(key),
-                        labels={k: v for k, v in row.items() if k in ('age', 'gender', 'race', 'source', 'yaw_deg')} | (dict(person=who) if kind == 'lfw' else {})))
+        out.append(dict(path=p, name=name, identity=people.setdefault(who, len(people)), split=split, landmarks=mark,
+                        fit=fits.get(key, fits.get(p.name)), labels=labels | (dict(person=who) if kind == 'lfw' else {})))
     if kind == 'lfw' and not any(r['path'].parent != base for r in out): raise _layout_error(kind, root, 'photos lie flat, not one folder a person')
     return out
 
@@ -95,6 +102,7 @@ def _prepare_one(job):
         if L.shape[1] == 2: L = np.c_[L, np.full(68, np.nan, np.float32)]
         return r['name'], L, M, float((valid > 0).mean()), None
     except FacecompError as e: return r['name'], None, None, 0., str(e)
+    except (OSError, ValueError, MemoryError, np.linalg.LinAlgError, cv2.error) as e: return r['name'], None, None, 0., f'{type(e).__name__}: {e}'
 
 def prepare(
     kind:str, # which reader
@@ -109,17 +117,24 @@ def prepare(
     progress:bool=True, # progress bar
 ) -> dict: # counts: done, left_out, valid_share
     "Bring a photo set into the prepared form: parallel, resumable, broken photos reported and skipped. [P, Sec. 4.1: alignment; C: form]"
-    records, out, c = read_set(kind, root, landmarks)[:limit], Path(out), convention(conv)
-    head = dict(format=FORMAT, set=kind, convention=dict(name=c.name, eye_row=c.eye_row, eye_mouth=c.eye_mouth), size=size)
+    out, c = Path(out), convention(conv)
+    records = [r for r in read_set(kind, root, landmarks) if out.resolve() not in r['path'].resolve().parents]   # not our own results
+    marks = zlib.crc32(b''.join(np.ascontiguousarray(r['landmarks'], np.float32).tobytes() for r in records if r['landmarks'] is not None))
+    head = dict(format=FORMAT, set=kind, convention=dict(name=c.name, eye_row=c.eye_row, eye_mouth=c.eye_mouth), size=size, landmarks=marks)
+    records = records[:limit]
     try: (out/'pictures').mkdir(parents=True, exist_ok=True)
     except OSError as e: raise FacecompError(f"Can't write to {out} ({e.strerror}): choose another folder.") from None
     if (out/'set.json').exists() and (old := json.loads((out/'set.json').read_text())) != head:
-        raise FacecompError(f"{out} already holds a set prepared otherwise ({old}, now {head}): choose another folder.")
+        diff = ', '.join(f'{k}: {old.get(k)} → {v}' for k, v in head.items() if old.get(k) != v)
+        raise FacecompError(f"{out} already holds a set prepared otherwise ({diff}): choose another folder.")
     with atomic(out/'set.json') as p: p.write_text(json.dumps(head, indent=1))
     work = [(r, c, size, out, detector) for r in records]
-    if jobs > 1:
-        with ProcessPoolExecutor(jobs) as pool: done = list(tqdm(pool.map(_prepare_one, work, chunksize=32), total=len(work), desc=f'prepare {kind}', unit='photo', disable=not progress))
-    else: done = [_prepare_one(w) for w in tqdm(work, desc=f'prepare {kind}', unit='photo', disable=not progress)]
+    bar = dict(total=len(work), desc=f'prepare {kind}', unit='photo', disable=not progress)
+    try:
+        if jobs > 1:
+            with ProcessPoolExecutor(jobs) as pool: done = list(tqdm(pool.map(_prepare_one, work, chunksize=32), **bar))
+        else: done = [_prepare_one(w) for w in tqdm(work, **bar)]
+    except BrokenProcessPool: raise FacecompError("A worker was killed, probably for lack of memory: run again with fewer --jobs to go on.") from None
     good = [(r, d) for r, d in zip(records, done) if d[4] is None]
     if not good: raise FacecompError(f"None of the {len(records)} photos could be used; the first says: {done[0][4]}")
     labels = sorted({k for r, _ in good for k in r['labels']})
@@ -127,8 +142,10 @@ def prepare(
         w = csv.writer(f); w.writerow(['file', 'identity', 'split', 'valid_share', *labels])
         w.writerows([d[0]+'.png', r['identity'], r['split'], f'{d[3]:.4f}', *(r['labels'].get(k, '') for k in labels)] for r, d in good)
     with atomic(out/'report.csv') as p, p.open('w', newline='') as f:
-        w = csv.writer(f); w.writerow(['photo', 'left out because']); w.writerows([str(r['path']), d[4]] for r, d in zip(records, done) if d[4])
-    arrays = dict(name=np.array([d[0]+'.png' for _, d in good]), landmarks68=np.stack([d[1] for _, d in good]), M=np.stack([d[2] for _, d in good]))
+        w = csv.writer(f); w.writerow(['photo', 'left out because'])
+        w.writerows([str(r['path']), d[4]] for r, d in zip(records, done) if d[4])
+    arrays = dict(name=np.array([d[0]+'.png' for _, d in good]), landmarks68=np.stack([d[1] for _, d in good]),
+                  M=np.stack([d[2] for _, d in good]))
     if all(r['fit'] for r, _ in good): arrays |= {k: np.stack([r['fit'][k] for r, _ in good]) for k in ('params62', 'roi')}
     with atomic(out/'landmarks.npz') as p: np.savez(p, **arrays)
     if kind == 'lfw':
@@ -145,19 +162,23 @@ class PreparedFaces:
     ):
         self.root = Path(root)
         if not (self.root/'manifest.csv').exists():
-            raise FacecompError(f"{root} holds no prepared set (manifest.csv is missing): make one with data_scripts/prepare.py, or finish the run that was broken off.")
+            raise FacecompError(f"{root} holds no prepared set (manifest.csv is missing): make one with data_scripts/prepare.py, "
+                                "or finish the run that was broken off.")
         head = json.loads((self.root/'set.json').read_text())
         if head['format'] != FORMAT: raise FacecompError(f"{root} has format {head['format']}, this version reads {FORMAT}: prepare it again.")
         self.size, self.convention = head['size'], head['convention']
-        rows = list(csv.DictReader((self.root/'manifest.csv').open()))
+        rows = list(csv.DictReader((self.root/'manifest.csv').open())); self.total = len(rows)
         self.index = np.array([i for i, r in enumerate(rows) if split in (None, r['split'])][:limit], int)   # places in the whole set
         self.rows = [rows[i] for i in self.index]
         if not self.rows: raise FacecompError(f"{root} has no faces in split {split!r}.")
         with np.load(self.root/'landmarks.npz') as d: self.landmarks = d['landmarks68'][self.index]
         self.fields = np.load(self.root/'fields.npy', mmap_mode='r') if (self.root/'fields.npy').exists() else None
-        ok = self.root/'fields_ok.npy'; self.has_field = np.load(ok)[self.index] if ok.exists() else np.full(len(self.rows), self.fields is not None)
+        ok = np.load(self.root/'fields_ok.npy') if (self.root/'fields_ok.npy').exists() else None
+        self.has_field = ok[self.index] if ok is not None and len(ok) == self.total else np.full(len(self.rows), self.fields is not None)
 
     def __len__(self): return len(self.rows)
+    def __getstate__(self): return {**self.__dict__, 'fields': self.fields is not None}     # a pickled memmap would be its whole content
+    def __setstate__(self, d): self.__dict__.update(d, fields=np.load(self.root/'fields.npy', mmap_mode='r') if d['fields'] else None)
 
     def picture(self,
         i:int,
@@ -207,7 +228,10 @@ class TrainFaces(torch.utils.data.Dataset):
         flip:bool=True, # mirror half of the samples
     ):
         self.faces, self.seed, self.kind, self.fields, self.flip = faces, seed, kind, fields, flip
+        if fields and faces.fields is not None and faces.fields.shape != (faces.total, 2, faces.size, faces.size):
+            raise FacecompError(f"The fields of {faces.root} belong to another state of the set: run data_scripts/make_uv.py again.")
         self.use = np.flatnonzero(faces.has_field) if fields and faces.fields is not None else np.arange(len(faces))   # a face without a field teaches no field
+        if not len(self.use): raise FacecompError(f"No face of {faces.root} has a usable field: see uv_report.csv there.")
 
     def __len__(self): return len(self.use)
 
@@ -216,7 +240,8 @@ class TrainFaces(torch.utils.data.Dataset):
         i = self.use[i]
         pic, valid = self.faces.picture(i)
         occ, alpha = occlude_for(pic, _marks(self.faces.landmarks[i]), self.seed, epoch, int(i), kind=self.kind)
-        d = dict(x=to_tensor(occ), y=to_tensor(pic), valid=torch.from_numpy(valid)[None], hole=torch.from_numpy(alpha)[None], index=torch.tensor(int(i)))
+        d = dict(x=to_tensor(occ), y=to_tensor(pic), valid=torch.from_numpy(valid)[None], hole=torch.from_numpy(alpha)[None],
+                 index=torch.tensor(int(i)))
         if self.fields:
             C, face = self.faces.field(i); d |= dict(C=torch.from_numpy(C), face=torch.from_numpy(face)[None])
         if self.flip and rng_for(self.seed, epoch, int(i), 7).random() < .5:
@@ -240,4 +265,5 @@ class TestFaces(torch.utils.data.Dataset):
     def __getitem__(self, n):
         i, k = divmod(n, len(self.masks)); pic, valid = self.faces.picture(i)
         occ, alpha = occlude(pic, _marks(self.faces.landmarks[i]), self.masks[k], rng_for(0, i))
-        return dict(x=to_tensor(occ), y=to_tensor(pic), valid=torch.from_numpy(valid)[None], hole=torch.from_numpy(alpha)[None], index=torch.tensor(i), mask=torch.tensor(k))
+        return dict(x=to_tensor(occ), y=to_tensor(pic), valid=torch.from_numpy(valid)[None], hole=torch.from_numpy(alpha)[None],
+                    index=torch.tensor(i), mask=torch.tensor(k))

@@ -9,14 +9,14 @@ __all__ = ['PRESETS', 'CHECKPOINT', 'WEIGHTS', 'Config', 'config_from_dict', 'pr
 
 # %% ../nbs/50_trainer.ipynb #eea1e98b
 from dataclasses import dataclass, field, asdict, fields, is_dataclass
-import argparse, copy, csv, json, math, sys, time
+import argparse, copy, csv, difflib, json, math, sys, time
 from pathlib import Path
 import numpy as np, torch
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, rng_for, to_uint8, write_picture, isolated_rng
 from .photos import PreparedFaces, TrainFaces
-from .networks import NetConfig, count_parameters
+from .networks import NetConfig
 from .daf import CompletionNet, NETS
 from .losses import LossConfig, CompletionLoss
 from .mesh import field_picture
@@ -56,13 +56,16 @@ def config_from_dict(
     d:dict, # nested, as asdict gives it; missing keys take their defaults
 ) -> Config:
     "A Config from JSON; unknown keys are refused with the nearest known one named. [C]"
-    import difflib
     def check(cls, d, where):
-        known = {f.name: f for f in fields(cls)}
-        for k in d:
+        known = [f.name for f in fields(cls)]
+        for k, v in d.items():
             if k not in known:
                 near = difflib.get_close_matches(k, known, 1)
                 raise FacecompError(f"Unknown setting {where+k!r}" + (f": did you mean {where+near[0]!r}?" if near else f"; there are {', '.join(known)}."))
+            want = getattr(cls(), k)
+            fits = (dict, type(want)) if is_dataclass(want) else {float: (int, float), tuple: (list, tuple)}.get(type(want), type(want))
+            if not isinstance(v, fits) or (isinstance(v, bool) and not isinstance(want, bool)):
+                raise FacecompError(f"{where+k} must be like {want!r}, not {v!r}.")
     check(Config, d, '')
     for name, cls in (('net', NetConfig), ('loss', LossConfig)):
         if isinstance(d.get(name), dict): check(cls, d[name], name+'.')
@@ -70,7 +73,7 @@ def config_from_dict(
     except TypeError as e: raise FacecompError(f"The configuration can't be read: {e}") from None
 
 PRESETS = {
-    'tiny':  dict(net=NETS['tiny'], loss=dict(style_weight=0., perceptual_weight=0.), batch=4, steps=30, lr=3e-3, workers=0, save_every=10, sheet_every=15, ema=.9),
+    'tiny':  dict(net=NETS['tiny'], loss=dict(style_weight=0., perceptual_weight=0., structure_layers=(1, 2, 3, 4, 5)), batch=4, steps=30, lr=3e-3, workers=0, save_every=10, sheet_every=15, ema=.9),
     'small': dict(net=NETS['small'], loss=dict(texture_layers=(1,), texture_crop=64, perceptual_weight=1.), batch=8, steps=9600, lr=5e-4, betas=(.9, .99), schedule='cosine', warmup=200,
                   clip=1., precision='bf16', ema=.999, threads=1),
     'base':  dict(net=NETS['base'], loss=dict(perceptual_weight=1.), batch=8, steps=300_000, lr=2e-4, schedule='cosine', warmup=1000, clip=1., precision='bf16', workers=8),
@@ -80,26 +83,30 @@ PRESETS = {
 def preset(
     name:str, # 'tiny', 'small', 'base', 'paper'
 ) -> Config:
-    "A named configuration. `paper` holds the paper's settings where it states them. [P, R, C: field by field]"
+    """A named configuration. `paper` holds the paper's settings of stage 2 where it states them (batch and steps are C); stage 1, identity
+    and adversarial loss are not here yet. `small` takes one thread, which left a shared two-core machine the other. [P, R, C: field by field]"""
     if name not in PRESETS: raise FacecompError(f"Unknown preset {name!r}: there are {', '.join(PRESETS)}.")
     return config_from_dict(dict(copy.deepcopy(PRESETS[name]), preset=name))
 
 def override(
-    cfg:Config, # changed in place
-    settings:list, # 'key=value' or 'net.key=value'; values in JSON, plain words as text
+    cfg:Config, # stays as it is
+    settings:list, # 'key=value' or 'net.key=value'; values in JSON, True and False too, plain words as text
 ) -> Config:
-    "Apply --set key=value. [C]"
+    "A Config with --set key=value applied. [C]"
+    def read(v):
+        for how in (json.loads, float, {'True': True, 'False': False}.__getitem__):
+            try: return how(v)
+            except (ValueError, KeyError): pass
+        return v
     d = asdict(cfg)
     for s in settings:
         key, eq, value = s.partition('=')
         if not eq: raise FacecompError(f"--set wants key=value, not {s!r}.")
-        try: value = json.loads(value)
-        except json.JSONDecodeError: pass
         *path, last = key.split('.'); at = d
         for p in path:
             if not isinstance(at.get(p), dict): raise FacecompError(f"Unknown setting {key!r}.")
             at = at[p]
-        at[last] = value
+        at[last] = read(value)
     return config_from_dict(d)
 
 # %% ../nbs/50_trainer.ipynb #aef0ddd6
@@ -130,7 +137,7 @@ def learning_rate(
     step:int, # 0 …
     cfg:Config,
 ) -> float:
-    "Warm-up, then constant or a cosine down to 2 %. [C]"
+    "Warm-up, then constant or a cosine down to 2 %. [P: 1e-4; C: schedule]"
     up = min(1., (step+1)/cfg.warmup) if cfg.warmup else 1.
     if cfg.schedule == 'constant': return cfg.lr*up
     if cfg.schedule != 'cosine': raise FacecompError(f"schedule must be 'constant' or 'cosine', not {cfg.schedule!r}.")
@@ -153,13 +160,15 @@ def save_checkpoint(
     path:Path, # file
     **state, # tensors, numbers, state dicts
 ):
-    "Write a checkpoint atomically."
-    with atomic(path) as p: torch.save(dict(format=CHECKPOINT, **state), p)
+    "Write a checkpoint, whole or not at all. [C]"
+    with atomic(path) as p:
+        try: torch.save(dict(format=CHECKPOINT, **state), p)
+        except RuntimeError as e: raise OSError(str(e).splitlines()[0]) from None       # how torch says that the disk is full
 
 def load_checkpoint(
     path:str|Path,
 ) -> dict:
-    "Read a checkpoint; nothing but tensors and plain values is unpickled."
+    "Read a checkpoint; nothing but tensors and plain values is unpickled. [C]"
     try: ck = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError: raise FacecompError(f"There is no checkpoint {path}.") from None
     except Exception as e: raise FacecompError(f"{path} is not a checkpoint of facecomp, or is damaged ({type(e).__name__}).") from None
@@ -169,14 +178,14 @@ def load_checkpoint(
 def last_checkpoint(
     out:str|Path, # run folder
 ) -> Path|None:
-    "The newest checkpoint of a run."
+    "The newest checkpoint of a run. [C]"
     return max(Path(out).glob('step_*.pt'), key=lambda p: int(p.stem[5:]), default=None)
 
 def config_difference(
     old:dict, new:dict, # nested
     where:str='',
 ) -> list: # lines 'key: old → new'
-    "Where two configurations differ."
+    "Where two configurations differ. [C]"
     out = []
     for k in sorted({*old, *new}):
         a, b = old.get(k), new.get(k)
@@ -193,7 +202,7 @@ def sheet(
     batch:dict, # as the loader gives it
     rows:int=6, # faces
 ) -> np.ndarray: # uint8 (rows·S, columns·S, 3)
-    "Rows of input, α_1, Ŷ_1, Ŷ_2 …, predicted field, truth."
+    "Rows of input, α_1, Ŷ_1, Ŷ_2 …, predicted field, truth. [C]"
     net.eval(); x = batch['x'][:rows].float(); out = net(x); S = x.shape[-1]
     up = lambda t: torch.nn.functional.interpolate(t.float(), (S, S), mode='nearest')
     cols = [x, out.alphas[0].float()] + [up(p) for p in out.pictures[:4]]
@@ -203,6 +212,69 @@ def sheet(
     return np.concatenate(parts+[np.concatenate([to_uint8(y) for y in batch['y'][:rows]])], 1)
 
 # %% ../nbs/50_trainer.ipynb #d8758dd6
+def _open(cfg, data, limit):
+    "The training set, checked against the configuration"
+    faces = PreparedFaces(data, 'train', limit)
+    if faces.size != cfg.net.size:
+        raise FacecompError(f"{data} holds {faces.size}² pictures, the network is for {cfg.net.size}²: prepare with --size {cfg.net.size}, or set net.size={faces.size}.")
+    use_fields = cfg.net.fields and cfg.loss.uv_weight > 0
+    if use_fields and faces.fields is None:
+        raise FacecompError(f"{data} has no dense fields: make them with data_scripts/make_uv.py, or train without: --set loss.uv_weight=0")
+    return faces, TrainFaces(faces, cfg.seed, cfg.occluder, use_fields, cfg.flip)
+
+def _accelerator(cfg, use_fields):
+    "Device, processes, precision; a network with unused parts needs a word to DDP"
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState
+    if cfg.precision not in ('no', 'bf16', 'fp16'): raise FacecompError(f"precision must be 'no', 'bf16' or 'fp16', not {cfg.precision!r}.")
+    if cfg.precision == 'fp16' and not torch.cuda.is_available(): raise FacecompError("precision='fp16' needs a GPU: take 'bf16' or 'no'.")
+    unused = (cfg.net.fields and not use_fields) or not set(range(1, cfg.net.scales+1)) <= set(cfg.loss.structure_layers)
+    AcceleratorState._reset_state()                                        # an earlier run in this process may have had another precision
+    return Accelerator(mixed_precision=cfg.precision, cpu=not torch.cuda.is_available(),
+                       kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=bool(unused))])
+
+# %% ../nbs/50_trainer.ipynb #61eec4dc
+def _resume(path, cfg, n, raw, ema, opt, scaler):
+    "Load a checkpoint into everything; returns the step and the count of bad steps"
+    ck = load_checkpoint(path)
+    diff = [d for d in config_difference(json.loads(json.dumps(asdict(config_from_dict(ck['config'])))), json.loads(json.dumps(asdict(cfg))))
+            if d.split(':')[0] not in _FREE]
+    if ck.get('faces', n) != n: diff.append(f"faces: {ck['faces']} → {n}")
+    if diff: raise FacecompError(f"{path} was made with other settings: " + '; '.join(diff))
+    if ck['step'] > cfg.steps: raise FacecompError(f"{path} is already past step {cfg.steps}: nothing to do.")
+    raw.load_state_dict(ck['net']); ema.load_state_dict(ck['ema']); opt.load_state_dict(ck['opt'])
+    if scaler is not None and ck.get('scaler'): scaler.load_state_dict(ck['scaler'])
+    return ck['step'], ck['bad']
+
+def _cut_log(path, step):
+    "Leave out lines after the checkpoint: they come again"
+    if not path.exists(): return
+    with path.open(newline='') as f: rows = list(csv.reader(f))
+    with atomic(path) as p, p.open('w', newline='') as f:
+        csv.writer(f).writerows(rows[:1]+[r for r in rows[1:] if r and r[0].isdigit() and int(r[0]) <= step])
+
+def _log(path, row):
+    new = not path.exists()
+    with path.open('a', newline='') as f:
+        w = csv.DictWriter(f, list(row))
+        if new: w.writeheader()
+        w.writerow(row)
+
+# %% ../nbs/50_trainer.ipynb #cf416541
+def _step(acc, net, loss_fn, opt, batch, cfg, step):
+    "Forward, backward, update; returns mean loss over processes, gradient norm, terms, and whether the step counted"
+    x = batch['x'].contiguous(memory_format=torch.channels_last) if cfg.channels_last else batch['x']
+    for g in opt.param_groups: g['lr'] = learning_rate(step, cfg)
+    with acc.autocast(): loss, terms = loss_fn(net(x), batch, torch.Generator().manual_seed(cfg.seed*1_000_003+step))
+    acc.backward(loss)
+    norm = acc.clip_grad_norm_(net.parameters(), cfg.clip or math.inf)
+    mean = acc.reduce(loss.detach(), 'mean')                               # the same number in all processes
+    good = bool(torch.isfinite(mean) & torch.isfinite(norm))
+    if good or acc.scaler is not None: opt.step()
+    opt.zero_grad(set_to_none=True)
+    return mean, norm, terms, good
+
+# %% ../nbs/50_trainer.ipynb #be3187a0
 def train(
     cfg:Config, # all settings
     data:str|Path, # a prepared set
@@ -210,65 +282,48 @@ def train(
     resume:bool=False, # go on from the last checkpoint in out
     progress:bool=True, # progress bar
     limit:int=None, # only the first so many training faces
-) -> dict: # steps done, the last loss terms, pictures a second
+) -> dict: # steps done, bad steps, pictures a second, the last loss terms
     "Train the completion network (stage 2). [P, Sec. 3.4, 4.2]"
-    from accelerate import Accelerator
     if cfg.threads: torch.set_num_threads(cfg.threads)
-    out = Path(out); faces = PreparedFaces(data, 'train', limit)
-    if faces.size != cfg.net.size: raise FacecompError(f"{data} holds {faces.size}² pictures, the network is for {cfg.net.size}²: prepare with --size {cfg.net.size}, or set net.size={faces.size}.")
-    use_fields = cfg.net.fields and cfg.loss.uv_weight > 0
-    if use_fields and faces.fields is None: raise FacecompError(f"{data} has no dense fields: make them with data_scripts/make_uv.py, or train without: --set loss.uv_weight=0")
-    acc = Accelerator(mixed_precision=cfg.precision, cpu=not torch.cuda.is_available())
-    last = last_checkpoint(out)
+    out, last = Path(out), last_checkpoint(out); faces, ds = _open(cfg, data, limit)
     if last and not resume: raise FacecompError(f"{out} already holds a run ({last.name}): give --resume to go on with it, or another --out.")
+    acc = _accelerator(cfg, ds.fields); start = bad = seen = 0; terms, t0 = {}, time.time()
+    loss_fn = CompletionLoss(cfg.loss).to(acc.device)
     with isolated_rng(cfg.seed): net = CompletionNet(cfg.net)
-    loss_fn, start, bad = CompletionLoss(cfg.loss).to(acc.device), 0, 0
     if cfg.channels_last: net = net.to(memory_format=torch.channels_last)
-    opt = torch.optim.Adam(net.parameters(), cfg.lr, betas=cfg.betas, fused=True)
-    net, opt = acc.prepare(net, opt); raw = acc.unwrap_model(net); ema = copy.deepcopy(raw).requires_grad_(False)
-    if resume and last:
-        ck = load_checkpoint(last)
-        diff = [d for d in config_difference(ck['config'], json.loads(json.dumps(asdict(cfg)))) if d.split(':')[0] not in _FREE]
-        if diff: raise FacecompError(f"{last} was made with other settings: " + '; '.join(diff))
-        raw.load_state_dict(ck['net']); ema.load_state_dict(ck['ema']); opt.load_state_dict(ck['opt']); start, bad = ck['step'], ck['bad']
-        if acc.scaler is not None and ck.get('scaler'): acc.scaler.load_state_dict(ck['scaler'])
+    net, opt = acc.prepare(net, torch.optim.Adam(net.parameters(), cfg.lr, betas=cfg.betas, fused=True))
+    raw = acc.unwrap_model(net); ema = copy.deepcopy(raw).requires_grad_(False)
+    if resume and last: start, bad = _resume(last, cfg, len(ds), raw, ema, opt, acc.scaler)
+    plain = json.loads(json.dumps(asdict(cfg)))
     if acc.is_main_process:
-        with atomic(out/'config.json') as p: p.write_text(json.dumps(asdict(cfg), indent=1))
-    ds = TrainFaces(faces, cfg.seed, cfg.occluder, use_fields, cfg.flip)
-    loader = DataLoader(ds, batch_sampler=StepBatches(len(ds), cfg.batch, cfg.seed, start, cfg.steps, acc.process_index, acc.num_processes), num_workers=cfg.workers, pin_memory=acc.device.type == 'cuda')
-    bar = tqdm(total=cfg.steps, initial=start, disable=not (progress and acc.is_main_process), desc='train', unit='step'); terms, t0, seen = {}, time.time(), 0
-    net.train(); step = start
-    for batch in loader:
+        with atomic(out/'config.json') as p: p.write_text(json.dumps(plain, indent=1))
+        _cut_log(out/'log.csv', start)
+    batches = StepBatches(len(ds), cfg.batch, cfg.seed, start, cfg.steps, acc.process_index, acc.num_processes)
+    loader = DataLoader(ds, batch_sampler=batches, num_workers=cfg.workers, pin_memory=acc.device.type == 'cuda')
+    bar = tqdm(total=cfg.steps, initial=start, disable=not (progress and acc.is_main_process), desc='train', unit='step')
+    net.train()
+    for step, batch in enumerate(loader, start+1):
         batch = {k: v.to(acc.device, non_blocking=True) for k, v in batch.items()}
-        x = batch['x'].contiguous(memory_format=torch.channels_last) if cfg.channels_last else batch['x']
-        for g in opt.param_groups: g['lr'] = learning_rate(step, cfg)
-        gen = torch.Generator().manual_seed(cfg.seed*1_000_003+step)
-        with acc.autocast(): res = net(x); loss, terms = loss_fn(res, batch, gen)
-        acc.backward(loss)
-        norm = acc.clip_grad_norm_(net.parameters(), cfg.clip or math.inf)
-        if torch.isfinite(loss) and (torch.isfinite(norm) or acc.scaler is not None): opt.step(); update_ema(ema, raw, min(cfg.ema, (1+step)/(10+step)))
-        else:
-            bad += 1
-            if bad >= cfg.max_bad: raise FacecompError(f"Stopped at step {step}: {bad} steps were not finite. The last good checkpoint is {last_checkpoint(out)}; try a lower lr, clip=1 or precision='no'.")
-        opt.zero_grad(set_to_none=True); step += 1; seen += cfg.batch
-        if acc.is_main_process:
-            rate = seen/(time.time()-t0); bar.update(1)
-            if step % 10 == 0 or step == cfg.steps:
-                bar.set_postfix_str(f"loss {loss.item():.3f} rec {terms.get('rec1', torch.tensor(0.)).item():.4f} {rate:.1f} pictures/s")
-                _log(out/'log.csv', dict(step=step, lr=opt.param_groups[0]['lr'], loss=loss.item(), grad=float(norm), bad=bad, pictures_s=round(rate, 2), **{k: v.item() for k, v in terms.items()}))
-            if step % cfg.sheet_every == 0 or step == start+50: write_picture(out/'sheets'/f'{step:07}.jpg', sheet(ema, batch))
-            if step % cfg.save_every == 0 or step == cfg.steps:
-                save_checkpoint(out/f'step_{step}.pt', step=step, bad=bad, config=json.loads(json.dumps(asdict(cfg))), net=raw.state_dict(), ema=ema.state_dict(), opt=opt.state_dict(),
-                                scaler=acc.scaler.state_dict() if acc.scaler is not None else None)
-                for old in sorted(out.glob('step_*.pt'), key=lambda p: int(p.stem[5:]))[:-cfg.keep]: old.unlink()
+        loss, norm, terms, good = _step(acc, net, loss_fn, opt, batch, cfg, step-1)
+        if good: update_ema(ema, raw, min(cfg.ema, step/(9+step)))
+        elif acc.scaler is None or not torch.isfinite(loss): bad += 1
+        if bad >= cfg.max_bad:
+            raise FacecompError(f"Stopped at step {step}: {bad} steps were not finite. The last good checkpoint is {last_checkpoint(out)}; try a lower lr, clip=1 or precision='no'.")
+        seen += cfg.batch; rate = seen/(time.time()-t0)
+        if not acc.is_main_process: continue
+        bar.update(1)
+        if step % 10 == 0 or step == cfg.steps:
+            bar.set_postfix_str(f"loss {loss.item():.3f} rec {terms['rec1'].item() if 'rec1' in terms else math.nan:.4f} {rate:.1f} pictures/s")
+            _log(out/'log.csv', dict(step=step, lr=opt.param_groups[0]['lr'], loss=loss.item(), grad=float(norm), bad=bad, pictures_s=round(rate, 2),
+                                     **{k: v.item() for k, v in terms.items()}))
+        if cfg.sheet_every and (step % cfg.sheet_every == 0 or step == start+50): write_picture(out/'sheets'/f'{step:07}.jpg', sheet(ema, batch))
+        if (cfg.save_every and step % cfg.save_every == 0) or step == cfg.steps:
+            save_checkpoint(out/f'step_{step}.pt', step=step, bad=bad, faces=len(ds), config=plain, net=raw.state_dict(), ema=ema.state_dict(),
+                            opt=opt.state_dict(), scaler=acc.scaler.state_dict() if acc.scaler is not None else None)
+            for old in sorted(out.glob('step_*.pt'), key=lambda p: int(p.stem[5:]))[:-max(1, cfg.keep)]: old.unlink()
     bar.close()
-    if acc.is_main_process and step == cfg.steps: export_weights(out, ema, cfg, faces.convention)
-    return dict(step=step, bad=bad, pictures_s=seen/max(1e-9, time.time()-t0), **{k: v.item() for k, v in terms.items()})
-
-def _log(path, row):
-    new = not path.exists()
-    with path.open('a', newline='') as f:
-        w = csv.DictWriter(f, list(row)); w.writeheader() if new else None; w.writerow(row)
+    if acc.is_main_process: export_weights(out, ema, cfg, faces.convention)
+    return dict(step=cfg.steps, bad=bad, pictures_s=seen/max(1e-9, time.time()-t0), **{k: v.item() for k, v in terms.items()})
 
 # %% ../nbs/50_trainer.ipynb #be7022e4
 WEIGHTS = 1
@@ -282,7 +337,7 @@ def export_weights(
 ) -> Path:
     "Write weights.safetensors with everything that inference needs. [C]"
     from safetensors.torch import save_file
-    sd = {k: (v.half() if half else v).contiguous().cpu() for k, v in net.state_dict().items()}
+    sd = {k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu() for k, v in net.state_dict().items()}
     meta = dict(facecomp=json.dumps(dict(format=WEIGHTS, net=asdict(net.cfg), convention=convention, train=asdict(cfg))))
     with atomic(Path(out)/'weights.safetensors') as p: save_file(sd, p, metadata=meta)
     return Path(out)/'weights.safetensors'
@@ -295,23 +350,24 @@ def load_weights(
     path = Path(path); path = path/'weights.safetensors' if path.is_dir() else path
     if not path.exists(): raise FacecompError(f"There are no weights at {path}.")
     try:
-        with safe_open(str(path), 'pt') as f: info = json.loads((f.metadata() or {})['facecomp']); sd = {k: f.get_tensor(k).float() for k in f.keys()}
+        with safe_open(str(path), 'pt') as f:
+            info, sd = json.loads((f.metadata() or {})['facecomp']), {k: f.get_tensor(k) for k in f.keys()}
     except Exception as e: raise FacecompError(f"{path} is damaged or not a weights file of facecomp ({type(e).__name__}).") from None
     if info.get('format') != WEIGHTS: raise FacecompError(f"{path} has weights format {info.get('format')}, this version reads {WEIGHTS}.")
     net = CompletionNet(NetConfig(**info['net']))
-    try: net.load_state_dict(sd)
+    try: net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in sd.items()})
     except RuntimeError as e: raise FacecompError(f"{path} does not fit its own configuration: {str(e).splitlines()[1].strip()}") from None
     return net.eval(), info
 
 # %% ../nbs/50_trainer.ipynb #2b573706
 def main(argv=None):
-    "facecomp-train: train from the command line."
+    "facecomp-train: train from the command line. [C]"
     p = argparse.ArgumentParser('facecomp-train', description='Train the completion network on a prepared photo set.')
     p.add_argument('config', help=f"a preset ({', '.join(PRESETS)}) or a config.json")
     p.add_argument('--data', required=True, help='prepared set (data_scripts/prepare.py, make_uv.py)')
     p.add_argument('--out', required=True, help='run folder')
     p.add_argument('--resume', action='store_true', help='go on from the last checkpoint')
-    p.add_argument('--set', nargs='*', default=[], metavar='key=value', help='change settings, e.g. --set batch=8 loss.uv_weight=0')
+    p.add_argument('--set', nargs='+', action='extend', default=[], metavar='key=value', help='change settings, e.g. --set batch=8 loss.uv_weight=0')
     p.add_argument('--limit', type=int, help='only the first so many faces')
     a = p.parse_args(argv)
     try:

@@ -61,6 +61,20 @@ def test_bad_fits_say_so(junk):
     L = dict(noise=np.random.default_rng(1).uniform(0, 128, (68, 3)), swapped=L[MIRROR], zeros=L*0, huge=L*1e200)[junk] if junk != 'upside down' else L[::-1]
     fit = fit_landmarks(embedded_model(), L[None]); assert fit.bad[0] and len(fit.why[0]) > 8
 
+def test_vertices_are_the_formula(faces):
+    m = embedded_model(); f = fit_landmarks(m, np.stack([q.landmarks for q in faces[:2]])); M = similarity(faces[0].landmarks*1.3, 'wide', 200)
+    X = m.mean + (m.basis.astype(float) @ f.coef[1]).reshape(-1, 3); V = X @ f.A[1].T + f.t[1] + m.warp.astype(float) @ f.pull[1]
+    np.testing.assert_allclose(f.vertices(m)[1], V, atol=1e-3)
+    moved = f.vertices(m, np.stack([M, M]))[1]; np.testing.assert_allclose(moved[:, :2], V[:, :2] @ M[:, :2].T + M[:, 2], atol=1e-3)
+    np.testing.assert_allclose(moved[:, 2], V[:, 2]*np.sqrt(np.linalg.det(M[:, :2])), atol=1e-3)
+
+def test_noise_leans_on_the_prior(faces):
+    "With noisy landmarks coefficients stay within their prior; and it matters where the prior's mean is"
+    rng = np.random.default_rng(0); m = embedded_model(); L = np.stack([f.landmarks for f in faces]); L = L + rng.normal(size=L.shape)*5
+    z = fit_landmarks(m, L, max_noise=1).coef/m.prior_std; assert .1 < np.sqrt((z**2).mean()) < 1
+    other = FaceModel(m.mean, m.basis, m.tris, m.uv, m.landmarks, np.ones(20), m.prior_std*1e-3, m.warp)
+    np.testing.assert_allclose(fit_landmarks(other, L).coef, 1, atol=.02)
+
 def test_mirrored_landmarks_give_the_mirrored_field(faces):
     L = np.stack([f.landmarks for f in faces[3:10]]).astype(float); a, b = fields_from_landmarks(L), fields_from_landmarks(L[:, MIRROR]*[-1, 1, 1] + [127, 0, 0])
     want = mirror_field(torch.from_numpy(a.C), torch.from_numpy(a.mask)[:, None].float()).numpy(); err, iou = compare(b.C, b.mask, want, a.mask[..., ::-1])
