@@ -36,6 +36,7 @@ class Config:
     warmup:int=0                   # steps of linear warm-up [C]
     clip:float=0.                  # gradient norm limit; 0 = none [C]
     ema:float=.999                 # decay of the averaged weights, which are the ones exported [C]
+    init:str=''                    # weights to start from (file or folder); '' = random [C]
     occluder:str='random'          # what covers the faces
     flip:bool=True                 # mirror half of the samples
     seed:int=0
@@ -246,6 +247,12 @@ def _resume(path, cfg, n, raw, ema, opt, scaler):
     if scaler is not None and ck.get('scaler'): scaler.load_state_dict(ck['scaler'])
     return ck['step'], ck['bad']
 
+def _start_from(path, net):
+    "Copy exported weights into a fresh network"
+    old, _ = load_weights(path)
+    try: net.load_state_dict(old.state_dict())
+    except RuntimeError as e: raise FacecompError(f"{path} holds a network of another shape: {str(e).splitlines()[1].strip()}") from None
+
 def _cut_log(path, step):
     "Leave out lines after the checkpoint: they come again"
     if not path.exists(): return
@@ -290,6 +297,7 @@ def train(
     acc = _accelerator(cfg, ds.fields); start = bad = seen = 0; terms, t0 = {}, time.time()
     loss_fn = CompletionLoss(cfg.loss).to(acc.device)
     with isolated_rng(cfg.seed): net = CompletionNet(cfg.net)
+    if cfg.init and not (resume and last): _start_from(cfg.init, net)
     if cfg.channels_last: net = net.to(memory_format=torch.channels_last)
     net, opt = acc.prepare(net, torch.optim.Adam(net.parameters(), cfg.lr, betas=cfg.betas, fused=True))
     raw = acc.unwrap_model(net); ema = copy.deepcopy(raw).requires_grad_(False)
