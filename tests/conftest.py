@@ -5,8 +5,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Before anything imports torch or numba. `.ci/test` sets the number of threads for the machine; a plain `pytest` takes two.
-for key in 'OMP_NUM_THREADS', 'NUMBA_NUM_THREADS': os.environ.setdefault(key, str(min(2, os.cpu_count() or 1)))
+# Before anything imports torch or numba: one thread, as in `.ci/test`.
+for key in 'OMP_NUM_THREADS', 'NUMBA_NUM_THREADS': os.environ.setdefault(key, '1')
 os.environ.setdefault('MPLBACKEND', 'Agg')               # no windows
 os.environ.setdefault('HF_HUB_OFFLINE', '1')             # the tests need no network
 os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
