@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENDINGS', 'LAYOUTS', 'FORMAT', 'read_set', 'prepare', 'PreparedFaces', 'encode_field', 'decode_field', 'mirror_field',
-           'TrainFaces', 'TestFaces']
+           'TestFaces']
 
 # %% ../nbs/13_photos.ipynb #e7c0186f
 import csv, json, shutil, zlib
@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, read_picture, write_picture, to_tensor, rng_for
 from .align import convention, similarity, warp_points, warp_picture, read_landmarks, detect_landmarks
-from .occlude import occlude_for, occlude, TEST_MASKS
+from .occlude import occlude, TEST_MASKS
 
 # %% ../nbs/13_photos.ipynb #590c803b
 ENDINGS = {'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff'}
@@ -217,37 +217,6 @@ def mirror_field(
     "Field of the mirrored photo: (1-u, v), mirrored; 0 outside the face. [P: meaning of C]"
     C = torch.cat([1-C[..., :1, :, :], C[..., 1:, :, :]], -3).flip(-1)
     return C*(mask.flip(-1) > 0)
-
-class TrainFaces(torch.utils.data.Dataset):
-    "Occluded faces with their truth, for the completion network. Index with (epoch, i). [P, Sec. 4.1]"
-    def __init__(self,
-        faces:PreparedFaces, # prepared set
-        seed:int=0, # which occluders fall
-        kind:str='random', # occluder, as in `occlude`
-        fields:bool=True, # also give C and the face mask
-        flip:bool=True, # mirror half of the samples
-    ):
-        self.faces, self.seed, self.kind, self.fields, self.flip = faces, seed, kind, fields, flip
-        if fields and faces.fields is not None and faces.fields.shape != (faces.total, 2, faces.size, faces.size):
-            raise FacecompError(f"The fields of {faces.root} belong to another state of the set: run data_scripts/make_uv.py again.")
-        self.use = np.flatnonzero(faces.has_field) if fields and faces.fields is not None else np.arange(len(faces))   # a face without a field teaches no field
-        if not len(self.use): raise FacecompError(f"No face of {faces.root} has a usable field: see uv_report.csv there.")
-
-    def __len__(self): return len(self.use)
-
-    def __getitem__(self, key): # (epoch, index)
-        epoch, i = key if isinstance(key, (tuple, list)) else (0, key)
-        i = self.use[i]
-        pic, valid = self.faces.picture(i)
-        occ, alpha = occlude_for(pic, _marks(self.faces.landmarks[i]), self.seed, epoch, int(i), kind=self.kind)
-        d = dict(x=to_tensor(occ), y=to_tensor(pic), valid=torch.from_numpy(valid)[None], hole=torch.from_numpy(alpha)[None],
-                 index=torch.tensor(int(i)))
-        if self.fields:
-            C, face = self.faces.field(i); d |= dict(C=torch.from_numpy(C), face=torch.from_numpy(face)[None])
-        if self.flip and rng_for(self.seed, epoch, int(i), 7).random() < .5:
-            if self.fields: d['C'] = mirror_field(d['C'], d['face'])
-            d |= {k: d[k].flip(-1) for k in d if k not in ('C', 'index')}
-        return d
 
 def _marks(L): return L[:, :2] if np.isnan(L).any() else L
 

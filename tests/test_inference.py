@@ -6,7 +6,10 @@ from PIL import Image
 from facecomp.core import ASSETS, FacecompError, portrait, read_picture, rng_for, to_tensor, to_uint8, write_picture
 from facecomp.align import LIGHTCNN, similarity, warp_picture, warp_points
 from facecomp.occlude import occlude
-from facecomp.inference import FaceCompleter, NoFaceError, complete_main, feather, plan_outputs, soft_hole
+from facecomp.photofile import read_photo
+from facecomp.blend import feather, soft_hole
+from facecomp.command import complete_main, plan_outputs
+from facecomp.inference import FaceCompleter, NoFaceError
 
 KINDS = 'surgical_blue', 'cloth_#333333', 'n95', 'surgical_green'
 
@@ -38,7 +41,7 @@ def cli(capsys):
 
 def shell(*args, **env):
     "Run the command as a user does"
-    code = 'import sys; from facecomp.inference import complete_main as f; sys.argv[0] = "facecomp-complete"; sys.exit(f())'
+    code = 'import sys; from facecomp.command import complete_main as f; sys.argv[0] = "facecomp-complete"; sys.exit(f())'
     done = subprocess.run([sys.executable, '-c', code, *map(str, args)], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           env={**os.environ, 'PYTHONWARNINGS': 'ignore', **env}, timeout=120)
     return done.returncode, done.stdout
@@ -138,7 +141,7 @@ def test_whole_photo_with_landmarks(completer):
 def test_not_square(completer):
     x = masked()[0]
     flat = np.ascontiguousarray(x[40:200])
-    with pytest.raises(NoFaceError, match='--landmarks FILE'): completer.complete(flat)
+    with pytest.raises(NoFaceError, match='--landmarks FILE'): completer.complete(np.full((100, 180, 3), 90, np.uint8))
     out = completer.complete_full(flat, align='crop')
     assert out.picture.shape == flat.shape and (out.face[0] == out.face[5]).all()   # filled up by repeating the border
     assert completer.complete(x[:240]).shape == (240, 256, 3)                       # nearly square
@@ -150,8 +153,11 @@ def test_detector_is_used_when_its_files_are_there(completer, monkeypatch, tmp_p
     want = completer.complete(x, landmarks=L)
     monkeypatch.setattr('facecomp.inference.fan_files', lambda *a: [tmp_path])
     monkeypatch.setattr('facecomp.inference.detect_landmarks', lambda pic, **kw: [L, L+50])
-    assert (completer.complete(x) == want).all()
+    assert (completer.complete(x, faces='largest') == want).all() and (completer.complete(x, faces=0) == want).all()
+    assert len(completer.complete_full(x).faces) == 2
+    with pytest.raises(FacecompError, match='faces'): completer.complete(x, faces=[2])
     monkeypatch.setattr('facecomp.inference.detect_landmarks', lambda pic, **kw: [])
+    monkeypatch.setattr('facecomp.inference.find_faces', lambda *a, **k: [])
     with pytest.raises(NoFaceError): completer.complete(x)
 
 # ---- a stroke ----
@@ -209,7 +215,7 @@ def test_hub(monkeypatch, tmp_path, completer):
     monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)
     def fetch(repo, name, **kw): asked.append((repo, name)); return str(tmp_path/name)
     monkeypatch.setattr(huggingface_hub, 'hf_hub_download', fetch)
-    assert FaceCompleter.from_pretrained('some/one', 'cpu').size == completer.size and asked == [('some/one', 'weights.safetensors')]
+    assert FaceCompleter.from_pretrained('some/one', 'cpu').size == completer.size and asked == [('some/one', 'weights.safetensors'), ('some/one', 'config.json')]
     def refuse(*a, **k): raise ConnectionError('no network')
     monkeypatch.setattr(huggingface_hub, 'hf_hub_download', refuse)
     with pytest.raises(FacecompError, match='some/one.*no connection'): FaceCompleter.from_pretrained('some/one', 'cpu')
@@ -353,6 +359,97 @@ def test_interrupted(tmp_path, cli, monkeypatch):
     assert code == 1 and 'interrupted' in said and not (tmp_path/'out').exists()
 
 def test_starts_without_heavy_imports():
-    code = 'import sys, facecomp.inference; print([m for m in ("gradio", "face_alignment", "accelerate", "torchvision", "huggingface_hub") if m in sys.modules])'
+    code = 'import sys, facecomp.command; print([m for m in ("gradio", "face_alignment", "accelerate", "torchvision", "huggingface_hub", "onnxruntime") if m in sys.modules])'
     done = subprocess.run([sys.executable, '-c', code], text=True, capture_output=True, env={**os.environ, 'PYTHONWARNINGS': 'ignore'})
     assert done.stdout.strip() == '[]', done.stdout+done.stderr
+
+# ---- known pixels, in every mode and depth ----
+
+def deep(x): return x.astype(np.uint16)*257+rng_for(8).integers(0, 120, x.shape).astype(np.uint16)*(x < 255)
+
+@pytest.mark.parametrize('how', ['blind', 'brush', 'both', 'mask file', 'outline'])
+def test_known_pixels_in_every_mode(how, completer):
+    x = masked(size=200)[0]
+    brush = np.zeros((200, 200), np.uint8); cv2.line(brush, (70, 60), (130, 75), 255, 20)
+    kw = {'blind': {}, 'brush': dict(hole=brush > 0), 'both': dict(hole=brush, blind=True), 'mask file': dict(hole=Image.fromarray(255-brush)), 'outline': dict(outline=True)}[how]
+    for pic in (x, deep(x), x[..., :1], deep(x)[..., :1], np.dstack([x, x[..., 0]]), np.dstack([deep(x), deep(x)[..., 0]])):
+        r = completer.complete_full(pic, **kw)
+        want = np.repeat(pic, 3, 2) if pic.shape[2] == 1 else pic
+        assert r.picture.dtype == pic.dtype and r.picture.shape == want.shape and (r.picture[r.hole == 0] == want[r.hole == 0]).all()
+        assert (r.picture[r.hole == 1] != want[r.hole == 1]).mean() > .3 and .02 < (r.hole > .5).mean() < .8
+        if pic.shape[2] == 4: assert (r.picture[..., 3] == pic[..., 3]).all()
+        if pic.shape[2] == 1: assert r.photo.pixels.shape[2] == 1 and (r.picture[..., 0] == r.picture[..., 2]).all()
+
+@pytest.mark.parametrize('name', ['deep.png', 'deep.tif', 'grey.png', 'grey16.png', 'cmyk.jpg', 'rgba16.png', 'palette.png'])
+def test_files_keep_what_they_are(name, tmp_path, cli, completer):
+    x = masked(size=160)[0]
+    bgr = deep(x)[..., ::-1]
+    {'deep': lambda p: cv2.imwrite(p, bgr), 'grey16': lambda p: cv2.imwrite(p, bgr[..., 0]), 'rgba16': lambda p: cv2.imwrite(p, np.dstack([bgr, bgr[..., 0]])), 'grey': lambda p: Image.fromarray(x[..., 0]).save(p),
+     'cmyk': lambda p: Image.fromarray(x).convert('CMYK').save(p, quality=95), 'palette': lambda p: Image.fromarray(x).quantize(200).save(p)}[name.split('.')[0]](str(tmp_path/name))
+    out = tmp_path/('out.tif' if name.endswith('tif') else 'out.png')
+    assert cli(tmp_path/name, '-o', out)[0] == 0
+    r, was = completer.complete_full(tmp_path/name), read_photo(tmp_path/name)
+    got = read_photo(out)
+    assert got.pixels.dtype == was.pixels.dtype and got.pixels.shape == was.pixels.shape and (got.alpha is None) == (was.alpha is None)
+    assert (got.pixels[r.hole == 0] == was.pixels[r.hole == 0]).all() and (got.pixels[r.hole == 1] != was.pixels[r.hole == 1]).any()
+    assert ('16' in name or 'deep' in name) == (got.pixels.dtype == np.uint16)
+
+def test_report_resume_and_masks(tmp_path, cli):
+    import json
+    x = masked(size=128)[0]
+    for n in 'a', 'b', 'sub/c': write_picture(tmp_path/'in'/f'{n}.png', x)
+    m = np.zeros((128, 128), np.uint8); m[40:60, 40:70] = 255
+    for n in 'a', 'sub/c': write_picture(tmp_path/'masks'/f'{n}.jpg', 255-m)
+    code, said = cli(tmp_path/'in', '-o', tmp_path/'out', '--mask', tmp_path/'masks', '--json', tmp_path/'r.json', '--jobs', 3)
+    rows = {Path(r['source']).name: r for r in json.loads((tmp_path/'r.json').read_text())['pictures']}
+    assert code == 1 and rows['b.png']['status'] == 'failed' and 'no mask' in rows['b.png']['messages'][0] and 'black part' in rows['a.png']['messages'][0]
+    y = read_picture(tmp_path/'out'/'sub'/'c.png'); far = cv2.dilate(m, np.ones((15, 15))) == 0
+    assert (y[far] == x[far]).all() and (y[m > 0] != x[m > 0]).any()
+    code, said = cli(tmp_path/'in', '-o', tmp_path/'out', '--resume', '--json', tmp_path/'r.json')
+    assert code == 0 and '1 of 1 completed' in said and '2 were done before' in said
+
+def test_threads(completer):
+    from concurrent.futures import ThreadPoolExecutor
+    pics = [np.roll(masked(size=140)[0], 5*i, 1) for i in range(8)]
+    with ThreadPoolExecutor(8) as pool: many = list(pool.map(lambda p: completer.complete(p), pics))
+    assert all((a == completer.complete(p)).all() for a, p in zip(many, pics))
+
+def test_hash_is_checked(completer, tmp_path):
+    file = completer.save_pretrained(tmp_path)
+    b = bytearray(file.read_bytes()); b[-3] ^= 4; file.write_bytes(b)
+    with pytest.raises(FacecompError, match='SHA-256'): FaceCompleter.from_pretrained(tmp_path, 'cpu')
+
+def test_onnx(completer, tmp_path):
+    pytest.importorskip('onnx'); pytest.importorskip('onnxruntime')
+    assert completer.export_onnx(tmp_path/'f.onnx') <= 1e-3
+    x = masked()[0]
+    other = FaceCompleter.from_pretrained(tmp_path/'f.onnx')
+    assert np.abs(other.complete(x).astype(int)-completer.complete(x)).max() <= 1 and len(other.complete_batch([x]*3)) == 3
+
+def test_onnx_without_its_package(completer, tmp_path, monkeypatch):
+    import importlib.util
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda n, *a: None if n == 'onnx' else real(n, *a))
+    with pytest.raises(FacecompError, match='pip install onnx'): completer.export_onnx(tmp_path/'f.onnx')
+
+# ---- finding faces ----
+
+def test_faces_are_found_by_a_field_that_is_right(completer):
+    "An eye that reads the field off the colours: two heads, one of them turned; nothing on an empty photo"
+    from facecomp.align import invert
+    from facecomp.faces import procedural_face
+    from facecomp.find import find_faces
+    pic, where = np.zeros((360, 640, 3), np.float32), []
+    for i, (cx, cy, s) in enumerate(((160, 180, 1.), (470, 170, .6))):
+        f = procedural_face(40+i, yaw=20*i)
+        C, v, L = np.asarray(f.C), np.asarray(f.valid, np.float32), np.asarray(f.landmarks)[:, :2]
+        A = np.array([[s, 0, cx-s*64], [0, s, cy-s*64]])
+        pic += cv2.warpAffine(np.dstack([C[0]*v, C[1]*v, v]).astype(np.float32), A, (640, 360)); where.append(warp_points(L, A))
+    pic = (pic.clip(0, 1)*255).round().astype(np.uint8)
+    def see(x): x = torch.nn.functional.avg_pool2d(x, 4); return x[:, :2], x[:, 2:]
+    found = find_faces(see, pic, 128, LIGHTCNN)
+    assert len(found) == 2 and found[0].score > .6
+    for f, L in zip(found, where):
+        off = warp_points(LIGHTCNN.points(128), invert(f.M))-np.stack([L[36:48].mean(0), (L[48]+L[54])/2])
+        assert np.linalg.norm(off, axis=1).mean() < .05*np.sqrt(np.prod(np.ptp(L, axis=0)))
+    assert find_faces(see, pic*0, 128, LIGHTCNN) == []

@@ -20,7 +20,7 @@ def test_from_own_photos_to_a_completed_one(root, tmp_path):
     assert '20 faces ready' in said, said
     said = command('facecomp.trainer', 'main', 'tiny', '--data', 'prepared', '--out', 'run', '--set', 'loss.uv_weight=0', 'steps=30')
     assert 'step 30' in said and (tmp_path/'run'/'weights.safetensors').exists(), said
-    command('facecomp.inference', 'complete_main', 'photos/03.jpg', '-o', 'completed.png', '--weights', 'run', '--landmarks', 'marks.npz', '--device', 'cpu')
+    command('facecomp.command', 'complete_main', 'photos/03.jpg', '-o', 'completed.png', '--weights', 'run', '--landmarks', 'marks.npz', '--device', 'cpu')
     assert read_picture(tmp_path/'completed.png').shape == (120, 120, 3)
-    said = command('facecomp.inference', 'complete_main', 'prepared/pictures', '-o', 'all', '--weights', 'run', '--raw')
+    said = command('facecomp.command', 'complete_main', 'prepared/pictures', '-o', 'all', '--weights', 'run', '--raw')
     assert '20 of 20 completed' in said and (read_picture(tmp_path/'all'/'03.png') != read_picture(tmp_path/'prepared'/'pictures'/'03.png')).any(), said

@@ -13,7 +13,8 @@ from facecomp.core import FacecompError, to_tensor
 from facecomp.field import bfm_fields, load_bfm
 from facecomp.losses import VGGFeatures, find_vgg
 from facecomp.metrics import evaluate, lpips_net, markdown_table
-from facecomp.photos import PreparedFaces, TrainFaces, prepare, read_set
+from facecomp.photos import PreparedFaces, prepare, read_set
+from facecomp.samples import TrainFaces
 from facecomp.trainer import override, preset, train
 
 

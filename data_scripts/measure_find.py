@@ -1,0 +1,156 @@
+"""Faces found and aligned by the predicted field alone: every figure that is claimed for it.
+
+    python data_scripts/measure_find.py --data ../shared [--weights FILE] [--utkface 200] [--portraits 30] [--masked 181] [--empty 100]
+
+--data (default FACECOMP_DATA) has data/ and weights/; YuNet and 3DDFA there give the truth for the portraits and the start to compare with.
+A face counts as found if the centre of the aligned crop's face lies within 15 % of sqrt(w h) of the box of its 68 landmarks.
+"""
+import argparse, os, sys, time
+for _k in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ.setdefault(_k, '1')
+from pathlib import Path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import cv2, numpy as np, torch
+from facecomp.align import convention, Convention, eye_mouth, invert, similarity, warp_points
+from facecomp.core import ASSETS, data_root, read_picture, rng_for
+from facecomp.field import load_arrays, load_bfm, posed_vertices
+from facecomp.find import canonical_head, field_eye, find_faces, nudge, settle
+from facecomp.occlude import TEST_MASKS, occlude
+from facecomp.photos import read_set
+from facecomp.trainer import load_weights
+
+
+def say(*x): print(*x, flush=True)
+
+
+class Truth:
+    "YuNet's boxes and 3DDFA's landmarks"
+    def __init__(self, w):
+        import onnxruntime
+        opts = onnxruntime.SessionOptions()
+        opts.intra_op_num_threads = 1
+        self.yunet = cv2.FaceDetectorYN.create(str(w/'yunet_2023mar.onnx'), '', (320, 320), .6)
+        self.net = onnxruntime.InferenceSession(str(w/'mb1_120x120.onnx'), opts, providers=['CPUExecutionProvider'])
+        self.bfm = load_bfm(w/'bfm_noneck_v3.pkl', w/'tri.pkl', w/'param_mean_std_62d_120x120.pkl')
+        d = load_arrays(w/'param_mean_std_62d_120x120.pkl')
+        self.mean, self.std = np.ravel(d['mean']), np.ravel(d['std'])
+
+    def boxes(self, pic):
+        k = min(1, 640/max(pic.shape[:2]))
+        p = cv2.resize(pic, None, fx=k, fy=k, interpolation=cv2.INTER_AREA)
+        self.yunet.setInputSize(p.shape[1::-1])
+        _, f = self.yunet.detect(np.ascontiguousarray(p[..., ::-1]))
+        return np.zeros((0, 4)) if f is None else f[np.argsort(-f[:, 2]*f[:, 3]), :4]/k
+
+    def landmarks(self, pic, box):
+        x, y, w, h = box
+        s = (w+h)/2
+        cx, cy, side = x+w/2, y+h/2+.14*s, 1.58*s
+        roi = np.array([cx-side/2, cy-side/2, cx+side/2, cy+side/2])
+        M = np.array([[120/side, 0, -roi[0]*120/side], [0, 120/side, -roi[1]*120/side]])
+        crop = cv2.warpAffine(pic, M, (120, 120), flags=cv2.INTER_AREA)[..., ::-1].astype(np.float32)
+        out = self.net.run(None, {self.net.get_inputs()[0].name: ((crop-127.5)/128).transpose(2, 0, 1)[None]})[0][0]
+        return posed_vertices(self.bfm, (out*self.std+self.mean)[None], roi[None])[0][self.bfm.landmarks][:, :2].astype(np.float64)
+
+
+def face_size(L): return np.sqrt(np.prod(np.ptp(L[:, :2], axis=0)))
+def face_centre(L): return (L[:, :2].min(0)+L[:, :2].max(0))/2
+
+
+def of_box(box, conv, size):
+    "Start from a detector's box: eyes at 40 %, mouth at 77 % of its height"
+    x, y, w, h = box
+    e, m = np.array([x+w/2, y+.40*h]), np.array([x+w/2, y+.77*h])
+    L = np.zeros((68, 2)); L[36:48] = e; L[48] = L[54] = m
+    return similarity(L, conv, size)
+
+
+class Bench:
+    def __init__(self, weights):
+        self.net, info = load_weights(weights)
+        self.size, self.conv = self.net.cfg.size, Convention(**info['convention'])
+        self.see = field_eye(self.net)
+        self.box = canonical_head(self.conv)[1][:, :2].numpy()*self.size/128
+
+    def centre(self, M):
+        "Where an aligned crop says that the centre of the landmarks' box is"
+        return warp_points(face_centre(self.box), invert(M))
+
+    def whole(self, what, photos, threshold):
+        "photos: (picture, landmarks of its faces)"
+        hit = faces = false = 0
+        t0, f0, scores, eyes = time.time(), self.see.forwards, [], []
+        for pic, truth in photos:
+            found = find_faces(self.see, pic, self.size, self.conv, threshold=threshold)
+            used = set()
+            for L in truth:
+                d = [np.hypot(*(self.centre(f.M)-face_centre(L)))/face_size(L) if i not in used else 9 for i, f in enumerate(found)]
+                faces += 1
+                if d and min(d) <= .15:
+                    i = int(np.argmin(d)); used.add(i); hit += 1; scores.append(found[i].score)
+                    e = warp_points(self.conv.points(self.size)[:1], invert(found[i].M))[0]
+                    eyes.append(np.hypot(*(e-eye_mouth(np.c_[L[:, :2]])[0]))/face_size(L))
+            false += len(found)-len(used)
+        n = max(len(photos), 1)
+        say(f'   {what}: {hit} of {faces} found ({hit/max(faces, 1):.1%}), {false} finds elsewhere; median score of the found {np.median(scores) if scores else 0:.2f}, median error of the eye centre '
+            f'{np.median(eyes) if eyes else np.nan:.3f} of the face; {(self.see.forwards-f0)/n:.0f} forwards and {(time.time()-t0)/n:.1f} s a photo')
+
+
+def main(argv=None):
+    p = argparse.ArgumentParser(description='Measure finding and aligning by the field.')
+    p.add_argument('--data', help='folder with data/ and weights/; FACECOMP_DATA by default')
+    p.add_argument('--weights', default=ASSETS, help='weights to measure')
+    p.add_argument('--threshold', type=float, default=.5)
+    p.add_argument('--steps', type=int, default=4, help='looks at each start')
+    for k, n in dict(utkface=200, portraits=30, masked=181, empty=100).items(): p.add_argument(f'--{k}', type=int, default=n)
+    a = p.parse_args(argv)
+    torch.set_num_threads(1); cv2.setNumThreads(1)
+    root = Path(a.data) if a.data else data_root()
+    if not root: sys.exit('measure_find: it needs photos: --data or FACECOMP_DATA')
+    b, truth, data = Bench(a.weights), Truth(root/'weights'), root/'data'
+    say(f'1  whole photos, least score {a.threshold}')
+    if a.portraits:
+        pics = [read_picture(f) for f in sorted((data/'portraits_cc0').iterdir())[:a.portraits]]
+        marks = [[truth.landmarks(q, x) for x in truth.boxes(q)[:1]] for q in pics]
+        b.whole(f'portraits_cc0 ({len(pics)})', list(zip(pics, marks)), a.threshold)
+        worn = [(occlude(q, L[0], TEST_MASKS[i % 9], rng_for(i))[0], L) if L else (q, L) for i, (q, L) in enumerate(zip(pics, marks))]
+        b.whole('the same, under our masks', worn, a.threshold)
+    if a.masked or a.empty:
+        with np.load(data/'masked_real_3d.npz') as d: names, L = [str(n) for n in d['name']], d['landmarks68'].astype(np.float64)
+        files = {f.name: f for f in (data/'masked_real').iterdir()} | {f.stem: f for f in (data/'masked_real').iterdir()}
+        step = max(1, len(names)//max(a.masked, 1))
+        if a.masked: b.whole(f'masked_real (every {step}.)', [(read_picture(files[n]), [l]) for n, l in list(zip(names, L))[::step][:a.masked]], a.threshold)
+    if a.empty:
+        crops, rng = [], rng_for(5)
+        sources = [(read_picture(f), None) for f in sorted((data/'portraits_cc0').iterdir())[:30]]
+        sources = [(q, truth.boxes(q)) for q, _ in sources]
+        for _ in range(5000):
+            if len(crops) == a.empty: break
+            q, boxes = sources[rng.integers(len(sources))]
+            s = int(rng.integers(120, 260)); x, y = rng.integers(0, q.shape[1]-s), rng.integers(0, q.shape[0]-s)
+            if any(x < bx+bw*1.1 and x+s > bx-.1*bw and y < by+bh*1.1 and y+s > by-.1*bh for bx, by, bw, bh in boxes): continue
+            c = q[y:y+s, x:x+s]
+            if c.std() > 8: crops.append((c, []))                                           # plain walls are too easy
+        b.whole(f'{len(crops)} crops without a face', crops, a.threshold)
+    if not a.utkface: return
+    say(f'2  starts shifted by up to 20 %, scaled 0.7-1.4, turned by up to 30°: error of eye and mouth centre over face size after {a.steps} looks')
+    recs = [r for r in read_set('utkface', data) if r['split'] == 'test']
+    recs = [recs[i] for i in np.linspace(0, len(recs)-1, a.utkface).astype(int)]
+    err = {'start': [], 'field': [], 'YuNet, box': [], 'YuNet and field': []}
+    for i, r in enumerate(recs):
+        rng, L = rng_for(11, i), np.asarray(r['landmarks'], np.float64)
+        x, _ = occlude(read_picture(r['path']), L, TEST_MASKS[i % 9], rng)
+        off = lambda M: np.linalg.norm(warp_points(b.conv.points(b.size), invert(M))-np.stack(eye_mouth(L)), axis=1).mean()/face_size(L)
+        M0 = nudge(similarity(L, b.conv, b.size), b.size, (*rng.uniform(-.2, .2, 2), rng.uniform(.7, 1.4), rng.uniform(-30, 30)))
+        err['start'].append(off(M0))
+        err['field'].append(off(settle(b.see, x, M0[None], b.size, b.conv, a.steps)[0][0]))
+        box = truth.boxes(cv2.copyMakeBorder(x, 60, 60, 60, 60, cv2.BORDER_CONSTANT))
+        if len(box):
+            M1 = of_box(box[0]-[60, 60, 0, 0], b.conv, b.size)
+            err['YuNet, box'].append(off(M1))
+            err['YuNet and field'].append(off(settle(b.see, x, M1[None], b.size, b.conv, a.steps)[0][0]))
+    for k, e in err.items():
+        e = np.array(e)
+        say(f'   {k:16} {len(e)} faces, mean {e.mean():.3f}, median {np.median(e):.3f}, at most 5 %: {(e <= .05).sum()/len(recs):.1%}')
+
+
+if __name__ == '__main__': main()

@@ -1,0 +1,123 @@
+"""What stage 1 has learnt: linear probes and retrieval on faces under masks, with frozen features.
+
+python data_scripts/measure_siamese.py SET RUN... [--without RUN...] [--train 6000] [--seeds 3] [--out results.csv]
+
+RUN: run folders of `facecomp-train … --stage 1` (or their pretrain/ folders), one for each seed. --without: runs of stage 2 that had no stage 1.
+Rows: majority class, raw 16×16 pixels, random initialisation, stage 2 without stage 1, ours. Features: the encoder's last feature map, averaged over
+places; probes: logistic regression on standardised features of training faces under random masks, scored on the test faces under the nine masks
+in turn. Retrieval: the test photo under one mask looks for itself under another, with crop, side and colours changed, among all test photos.
+"""
+import argparse, csv, sys, warnings
+from pathlib import Path
+import numpy as np, torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+from facecomp.core import FacecompError, atomic, isolated_rng, rng_for, to_tensor
+from facecomp.occlude import TEST_MASKS, occlude, occlude_for
+from facecomp.photos import PreparedFaces
+from facecomp.samples import augment_view
+from facecomp.networks import Encoder, NetConfig
+from facecomp.siamese import ProjectionHead
+from facecomp.checkpoint import last_checkpoint, load_checkpoint, load_weights
+
+AGES = (13, 26, 46, 66)
+
+
+class Views(Dataset):
+    "Face i under a mask: 'train' a random one, 'test' mask i mod 9, 'other' the next one, with crop, side and colours changed"
+    def __init__(self, faces, how, count=None): self.faces, self.how, self.n = faces, how, min(count or len(faces), len(faces))
+    def __len__(self): return self.n
+    def __getitem__(self, i):
+        pic, _ = self.faces.picture(i); L = self.faces.landmarks[i]; L = L[:, :2] if np.isnan(L).any() else L
+        if self.how == 'train': return to_tensor(occlude_for(pic, L, 1, 1000, i)[0])
+        k = (i+(self.how == 'other')) % len(TEST_MASKS); x = to_tensor(occlude(pic, L, TEST_MASKS[k], rng_for(2, i))[0])
+        return augment_view(x, rng_for(3, i)) if self.how == 'other' else x
+
+
+def pictures(faces, how, count=None):
+    "All views, float32 (N,3,S,S)"
+    loader = DataLoader(Views(faces, how, count), 64, num_workers=1)
+    return torch.cat(list(tqdm(loader, desc=f'{how} views', leave=False)))
+
+
+@torch.no_grad()
+def pooled(encoder, x, head=None):
+    "Pooled last feature (N,C), and z where there is a head"
+    encoder.eval(); feats = [encoder(b) for b in x.split(128)]
+    last = [f[-1] if isinstance(f, (list, tuple)) else f for f in feats]
+    return torch.cat([f.mean((2, 3)) for f in last]).numpy(), head and torch.cat([head(f) for f in last]).numpy()
+
+
+def from_run(folder):
+    "Encoder and projection head of a stage-1 run"
+    folder = Path(folder); folder = folder/'pretrain' if (folder/'pretrain').is_dir() else folder
+    path = last_checkpoint(folder)
+    if path is None: raise FacecompError(f"There is no stage-1 run in {folder}.")
+    ck = load_checkpoint(path); sd = ck['state']['net']; cfg = NetConfig(**ck['config']['net'])
+    enc, head = Encoder(cfg), ProjectionHead(cfg.widths()[-1], ck['config']['pretrain']['dim'])
+    enc.load_state_dict({k[10:]: v for k, v in sd.items() if k.startswith('encoder_q.')})
+    head.load_state_dict({k[7:]: v for k, v in sd.items() if k.startswith('head_q.')})
+    return enc.float(), head.float().eval(), cfg
+
+
+def probe(train, test, labels):
+    "Accuracy in % of a linear probe, for each label"
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+    sc = StandardScaler().fit(train); a, b, out = sc.transform(train), sc.transform(test), {}
+    for name, (y, t) in labels.items():
+        ok, ok2 = y >= 0, t >= 0
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore'); m = LogisticRegression(C=.01, max_iter=300).fit(a[ok], y[ok])
+        out[name] = 100*float((m.predict(b[ok2]) == t[ok2]).mean())
+    return out
+
+
+def found(q, k, mean=0., std=1.):
+    "Share in % of queries whose nearest key (cosine) is their own"
+    q, k = (F.normalize(torch.from_numpy((v-mean)/std).float(), dim=1) for v in (q, k))
+    return 100*float((q @ k.T).argmax(1).eq(torch.arange(len(q))).float().mean())
+
+
+def labels_of(faces, n):
+    "gender, age group, race as numbers, -1 where unknown"
+    rows = faces.rows[:n]; number = lambda r, k: int(float(r[k])) if r.get(k) not in (None, '') else -1
+    age = np.array([number(r, 'age') for r in rows])
+    return dict(gender=np.array([number(r, 'gender') for r in rows]), age=np.where(age >= 0, np.digitize(age, AGES), -1),
+                race=np.array([number(r, 'race') for r in rows]))
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('set'); p.add_argument('runs', nargs='+'); p.add_argument('--without', nargs='*', default=[])
+    p.add_argument('--train', type=int, default=6000, help='training faces for the probes'); p.add_argument('--seeds', type=int, default=3, help='random initialisations')
+    p.add_argument('--out', help='CSV to write'); a = p.parse_args()
+    train, test = PreparedFaces(a.set, 'train'), PreparedFaces(a.set, 'test'); n = min(a.train, len(train))
+    y, t = labels_of(train, n), labels_of(test, len(test)); labels = {k: (y[k], t[k]) for k in y}
+    X, Q, K = pictures(train, 'train', n), pictures(test, 'test'), pictures(test, 'other'); rows = []
+
+    def row(name, seed, **kw):
+        rows.append(dict(row=name, seed=seed, **{k: round(v, 2) for k, v in kw.items()})); print(rows[-1], flush=True)
+
+    def features(name, seed, enc, head=None):
+        (ft, _), (fq, zq), (fk, zk) = (pooled(enc, v, head) for v in (X, Q, K)); m, s = ft.mean(0), ft.std(0)+1e-6
+        row(name, seed, **probe(ft, fq, labels), retrieval=found(zq, zk) if head else found(fq, fk, m, s), retrieval_feature=found(fq, fk, m, s))
+
+    row('majority', '', **{k: 100*float((t[t >= 0] == np.bincount(y[y >= 0]).argmax()).mean()) for k, (y, t) in labels.items()}, retrieval=100/len(test))
+    raw = [F.adaptive_avg_pool2d(v, 16).flatten(1).numpy() for v in (X, Q, K)]
+    row('raw 16×16', '', **probe(raw[0], raw[1], labels), retrieval=found(raw[1], raw[2], raw[0].mean(0), raw[0].std(0)+1e-6))
+    nets = [from_run(r) for r in a.runs]
+    for s in range(a.seeds):
+        with isolated_rng(s): enc = Encoder(nets[0][2])
+        features('random', s, enc)
+    for s, r in enumerate(a.without): features('stage 2 without stage 1', s, load_weights(r)[0].encoder)
+    for s, (enc, head, _) in enumerate(nets): features('stage 1', s, enc, head)
+    if a.out:
+        with atomic(Path(a.out)) as q, q.open('w', newline='') as f:
+            w = csv.DictWriter(f, ['row', 'seed', 'gender', 'age', 'race', 'retrieval', 'retrieval_feature'], restval=''); w.writeheader(); w.writerows(rows)
+
+
+if __name__ == '__main__':
+    try: main()
+    except FacecompError as e: sys.exit(f'measure_siamese: {e}')

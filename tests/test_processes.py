@@ -1,0 +1,98 @@
+"Two real processes (gloo) do what one does with the whole batch, in both stages."
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from facecomp.checkpoint import load_checkpoint
+from facecomp.core import write_picture
+from facecomp.faces import procedural_face
+from facecomp.photos import encode_field, prepare
+
+STEPS = 5
+RUN = '''
+import sys, torch
+from facecomp import trainer
+from facecomp.config import preset, override
+data, out, *settings = sys.argv[1:]
+losses = []
+for stage in (trainer.Pretraining, trainer.CompletionTraining):
+    def step(self, batch, n, plain=stage.step):
+        res = plain(self, batch, n); losses.append(res[0].item()); return res
+    stage.step = step
+trainer.train(override(preset('tiny'), settings), data, out, progress=False)
+import torch.distributed as dist
+if not dist.is_initialized() or dist.get_rank() == 0: torch.save(losses, out+'/losses.pt')
+if dist.is_initialized(): dist.destroy_process_group()
+'''
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+    "24 drawn faces with their exact fields"
+    d = tmp_path_factory.mktemp('two')
+    faces = [procedural_face(s, size=96, aligned=False) for s in range(24)]
+    for i, f in enumerate(faces):
+        write_picture(d/'src'/f'{i:02}.png', f.picture)
+    np.savez(d/'marks.npz', name=[f'{i:02}.png' for i in range(24)], landmarks68=np.stack([f.landmarks for f in faces]))
+    prepare('folder', d/'src', d/'set', size=64, landmarks=d/'marks.npz', jobs=1, progress=False)
+    aligned = [procedural_face(s, size=64) for s in range(24)]
+    np.save(d/'set'/'fields.npy', np.stack([encode_field(f.C, f.valid) for f in aligned]))
+    (d/'run.py').write_text(RUN)
+    return d
+
+
+def run(d, name, processes, *settings, steps=STEPS):
+    "Losses of every step; checkpoints of both stages"
+    out = d/name
+    args = [str(d/'run.py'), str(d/'set'), str(out), f'steps={steps}', f'pretrain.steps={steps}', 'pretrain.batch=8', 'pretrain.queue=6',
+            'batch=4', 'save_every=0', 'sheet_every=0', 'threads=1', *settings]
+    many = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(processes)] if processes > 1 else []
+    env = dict(os.environ, OMP_NUM_THREADS='1', ACCELERATE_USE_CPU='1', PYTHONWARNINGS='ignore')
+    p = subprocess.run([sys.executable, *many, *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    assert p.returncode == 0, p.stdout[-3000:]
+    first, second = (load_checkpoint(out/f/f'step_{steps}.pt')['state'] for f in ('pretrain', '.'))
+    return torch.load(out/'losses.pt'), first, second
+
+
+def numbers(state):
+    "Every number in a nested state, flat, with its name"
+    if isinstance(state, dict):
+        for k, v in state.items():
+            yield from ((f'{k}.{n}', x) for n, x in numbers(v))
+    elif isinstance(state, (list, tuple)):
+        yield from numbers(dict(enumerate(state)))
+    elif torch.is_tensor(state):
+        yield '', state.double()
+
+
+def far(a, b):
+    "Largest difference of two states, NaN where either has one in another place"
+    a, b = dict(numbers(a)), dict(numbers(b))
+    assert a.keys() == b.keys() and len(a) > 50
+    return max((torch.nan_to_num(a[k])-torch.nan_to_num(b[k])).abs().max().item() for k in a if a[k].numel())
+
+
+@pytest.mark.parametrize('extra', [(), ('accumulate=2', 'loss.adversarial_weight=0.1', 'loss.texture_layers=[1]', 'disc.width=8', 'disc.layers=2'),
+                                   ('net.norm=batch', 'pretrain.shuffle=True', 'steps=1', 'loss.uv_weight=0')], ids=['plain', 'adversarial', 'shuffled'])
+def test_two_processes_equal_one(prepared, extra):
+    one, two = (run(prepared, f'{n}{len(extra)}', n, 'precision=float64', *extra, steps=1 if 'steps=1' in extra else STEPS) for n in (1, 2))
+    if 'net.norm=batch' in extra:                       # statistics are those of a process's own half, so the numbers differ; the queue's order must not
+        q, r = one[1]['net'], two[1]['net']
+        assert torch.equal(q['queue.index'], r['queue.index']) and torch.equal(q['queue.pointer'], r['queue.pointer'])
+        return
+    assert len(one[0]) == 2*STEPS and np.abs(np.subtract(one[0], two[0])).max() < 1e-9        # losses of both stages, step by step
+    assert far(one[1], two[1]) < 1e-9 and far(one[2], two[2]) < 1e-9                          # weights, optimisers, averages, queue
+    assert torch.equal(one[1]['net']['queue.index'], two[1]['net']['queue.index']) and (one[1]['net']['queue.index'] >= 0).all()
+
+
+def test_first_gradients_in_float32(prepared):
+    one, two = (run(prepared, f'single{n}', n, steps=1) for n in (1, 2))
+    np.testing.assert_allclose(one[0], two[0], rtol=1e-5)
+    for a, b, name in ((one[1], two[1], 'momentum_buffer'), (one[2], two[2], 'exp_avg')):     # after one step: the gradient, times a number
+        g, h = ([v for k, v in numbers(s['opt']) if name in k] for s in (a, b))
+        g, h = torch.cat([v.flatten() for v in g]), torch.cat([v.flatten() for v in h])
+        assert len(g) > 10_000 and (g-h).norm()/g.norm() < 1e-5

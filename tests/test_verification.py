@@ -1,0 +1,156 @@
+"Verification against scikit-learn and against the slow way; on real faces where there are some."
+import importlib.util, warnings
+from unittest.mock import patch
+import numpy as np, pytest, torch
+from facecomp.core import FacecompError, to_tensor
+from facecomp.metrics import main
+from facecomp.photos import PreparedFaces, prepare, read_set
+from facecomp.verification import (auc, best_threshold, bootstrap, dlib_embedder, fold_accuracy, lfw_pairs, markdown_table, pool_templates, read_pairs,
+                                   roc, open_embedder, template_scores, tpr_at, verify, weighted_stats)
+
+@pytest.fixture(params=[None, 2, 1])
+def scored(request):
+    "200 pairs; rounded, so that many scores are equal"
+    rng = np.random.default_rng(0)
+    same = rng.random(200) < .5
+    s = rng.normal(same*.4, .25)
+    return (s if request.param is None else s.round(request.param)), same
+
+def test_roc_is_scikit_learns(scored):
+    m = pytest.importorskip('sklearn.metrics')
+    s, y = scored
+    for a, b in zip(roc(s, y), m.roc_curve(y, s, drop_intermediate=False)): np.testing.assert_allclose(a, b, atol=1e-12)
+    assert auc(s, y) == pytest.approx(m.roc_auc_score(y, s), abs=1e-12)
+
+@pytest.mark.parametrize('at', [.01, .1, .5])
+@pytest.mark.filterwarnings('ignore:FPR')
+def test_tpr_is_scikit_learns(scored, at):
+    m = pytest.importorskip('sklearn.metrics')
+    s, y = scored
+    f, t, _ = m.roc_curve(y, s, drop_intermediate=False)
+    assert tpr_at(s, y, at) == pytest.approx(np.interp(at, f, t), abs=1e-12)
+    below = max(np.mean(s[y] >= c) for c in [*s, np.inf] if np.mean(s[~y] >= c) <= at)      # no interpolation: the best threshold within the FPR
+    assert below <= tpr_at(s, y, at)+1e-12
+    above = min((np.mean(s[y] >= c) for c in s if np.mean(s[~y] >= c) > at), default=1)
+    assert tpr_at(s, y, at) <= above+1e-12
+
+def test_few_negatives_warn(scored):
+    with pytest.warns(UserWarning, match='negative pairs'): tpr_at(*scored, .001)
+
+@pytest.mark.filterwarnings('ignore:FPR')
+def test_weights_are_repetitions(scored):
+    s, y = scored
+    w = np.random.default_rng(1).integers(0, 4, (10, 200))
+    for got, k in zip(weighted_stats(s, y, w, (.01, .1)), w):
+        np.testing.assert_allclose(got, [auc(s.repeat(k), y.repeat(k)), tpr_at(s.repeat(k), y.repeat(k), .01), tpr_at(s.repeat(k), y.repeat(k), .1)], atol=1e-9)
+
+def test_bootstrap_draws_persons():
+    "three persons: in every draw the weights are those of one of the 27 sequences"
+    s, y = np.array([.9, .2, .8, .3, .5, .6]), np.array([1, 1, 1, 0, 0, 0], bool)
+    who = np.array([[7, 7], [3, 3], [9, 9], [7, 3], [3, 9], [7, 9]])
+    import itertools
+    values = []
+    for draw in itertools.product((3, 7, 9), repeat=3):
+        n = {p: draw.count(p) for p in (3, 7, 9)}
+        w = np.array([n[a] if k else n[a]*n[b] for (a, b), k in zip(who, y)])
+        if w[y].sum() and w[~y].sum(): values.append(auc(s.repeat(w), y.repeat(w)))
+    lo, hi = bootstrap(s, y, who, n=4000)[:, 0]
+    assert (lo, hi) == pytest.approx(np.quantile(values, [.025, .975]), abs=.02)
+    assert (bootstrap(s, y, who, n=50) == bootstrap(s, y, who, n=50)).all() and not bootstrap(s, y, who, n=50, minus=s).any()
+
+def test_folds_by_brute_force(scored):
+    s, y = scored
+    fold = np.arange(200) % 4
+    acc, th = fold_accuracy(s, y, fold)
+    for k in range(4):
+        on = fold != k
+        cand = np.unique(s[on])
+        cand = np.r_[-np.inf, (cand[1:]+cand[:-1])/2, np.inf]
+        assert ((s[on] > th[k]) == y[on]).sum() == max(((s[on] > c) == y[on]).sum() for c in cand)
+        assert acc[k] == ((s[~on] > th[k]) == y[~on]).mean()
+    with pytest.raises(FacecompError, match='One fold'): fold_accuracy(s, y, fold*0)
+    assert best_threshold([1, 2], [1, 0]) in (-np.inf, np.inf)
+
+def test_template_pooling_by_hand():
+    rng = np.random.default_rng(0)
+    x, t, m = rng.normal(size=(90, 6)), rng.integers(0, 5, 90)*10, rng.integers(0, 9, 90)
+    ids, v = pool_templates(x, t, m)
+    for k, i in enumerate(ids):
+        u = x/np.linalg.norm(x, axis=1, keepdims=True)
+        want = np.mean([u[(t == i) & (m == j)].mean(0) for j in np.unique(m[t == i])], 0)
+        np.testing.assert_allclose(v[k], want/np.linalg.norm(want), atol=1e-12)
+    a, b = ids[[0, 1, 2, 4]], ids[[0, 3, 3, 1]]
+    s = template_scores(ids, v, a, b, chunk=3)
+    assert s[0] == pytest.approx(1) and s[2] == pytest.approx(v[2] @ v[3], abs=1e-6)
+    with pytest.raises(FacecompError, match='no template'): template_scores(ids, v, [0], [5])
+    with pytest.raises(FacecompError, match='cancel'): pool_templates(np.array([[1., 0], [-1, 0]]), [1, 1], [1, 2])
+
+@pytest.mark.parametrize('text', ['', 'x', '2\t1\nA\t1\t2\n', '1\t1\nA\t1\t2\nA\t1\n', '10 300'])
+def test_wrong_lists_are_explained(tmp_path, text):
+    (tmp_path/'p.txt').write_text(text)
+    with pytest.raises(FacecompError, match='no list of pairs'): read_pairs(tmp_path/'p.txt')
+    with pytest.raises(FacecompError, match='does not exist'): read_pairs(tmp_path/'q.txt')
+
+def test_development_list(tmp_path):
+    "LFW's View 1 has one number in its first line"
+    (tmp_path/'p.txt').write_text('1\nA\t1\t2\nA\t1\tB C\t3\n')
+    assert read_pairs(tmp_path/'p.txt') == [('A/A_0001', 'A/A_0002', True, 0), ('A/A_0001', 'B C/B C_0003', False, 0)]
+
+# ---- real faces ----
+
+def test_lfw_has_its_pairs(data_root):
+    pairs = read_pairs(data_root/'data'/'lfw_pairs_sets1to4.txt')
+    assert len(pairs) == 2400 and sum(p[2] for p in pairs) == 1200
+    assert [sum(p[3] == k for p in pairs) for k in range(4)] == [600]*4
+    who = [{p[k].split('/')[0] for p in pairs if p[3] == f for k in (0, 1)} for f in range(4)]
+    assert not any(who[i] & who[j] for i in range(4) for j in range(i))                       # no person in two folds
+
+@pytest.fixture(scope='module')
+def few_lfw(tmp_path_factory, data_root):
+    "the photos of every 60th pair, prepared"
+    out = tmp_path_factory.mktemp('lfw')
+    pairs = read_pairs(data_root/'data'/'lfw_pairs_sets1to4.txt')[::60]
+    want = {n for p in pairs for n in p[:2]}
+    full = [r for r in read_set('lfw', data_root/'data') if f"{r['path'].parent.name}/{r['path'].stem}" in want]
+    with patch('facecomp.photos.read_set', lambda *a, **k: full): prepare('lfw', data_root/'data', out/'set', jobs=1, progress=False)
+    return out/'set', len(pairs)
+
+def test_verify_on_real_faces(few_lfw, data_root, tmp_path, capsys):
+    "mobilefacenet tells people apart; a run may be stopped; the command says the same"
+    data, n = few_lfw
+    file, masks = data_root/'weights'/'mobilefacenet_facexzoo.torchscript', ('surgical_blue',)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        # the list still names all 2,400 pairs: those whose photos weren't prepared are left out, with a warning
+        res = verify(data, file, out=tmp_path/'a', masks=masks, progress=False, draws=50)
+    assert res['untouched']['auc'][0] > .95 and res['untouched']['auc'][0] >= res['masked']['auc'][0]-.02
+    assert (tmp_path/'a'/'roc.png').stat().st_size > 5000 and (tmp_path/'a'/'verification.tex').read_text().count('\\\\') == 4
+    rows = (tmp_path/'a'/'verification.csv').read_text().splitlines()
+    assert len(rows) == 1+3*2+1 and rows[1].split(',')[1:3] == ['untouched', 'average']
+    done = np.load(tmp_path/'a'/'features_done.npy', mmap_mode='r+')
+    done[::2] = False
+    done.flush()
+    main(['verify', '--data', str(data), '--embedder', str(file), '--out', str(tmp_path/'a'), '--masks', *masks, '--device', 'cpu'])
+    said = capsys.readouterr().out
+    assert f"| untouched | {100*res['untouched']['auc'][0]:.1f} (" in said and 'left out' in said
+    with pytest.raises(SystemExit, match='another evaluation'):
+        main(['verify', '--data', str(data), '--embedder', str(file), '--out', str(tmp_path/'a'), '--device', 'cpu'])
+
+def test_dlib_is_a_judge(few_lfw):
+    if not all(importlib.util.find_spec(m) for m in ('dlib', 'face_recognition_models')): pytest.skip('needs dlib-bin and face_recognition_models')
+    data, n = few_lfw
+    faces = PreparedFaces(data, 'test')
+    a, b, same, *_ = lfw_pairs(data, faces)
+    emb = dlib_embedder()
+    keep = np.r_[np.flatnonzero(same)[:8], np.flatnonzero(~same)[:8]]
+    v = {i: emb(to_tensor(faces.picture(i)[0])[None])[0] for i in {*a[keep].tolist(), *b[keep].tolist()}}
+    d = np.array([(v[a[k]]-v[b[k]]).norm().item() for k in keep])
+    assert v[a[keep[0]]].shape == (128,) and np.mean((d < .6) == same[keep]) > .85          # 0.6 is dlib's own threshold for one person: the crop is right
+
+def test_missing_judge_is_explained():
+    with patch('importlib.util.find_spec', lambda name: None):
+        with pytest.raises(FacecompError, match='pip install'): dlib_embedder()
+
+def test_wrong_embedder_is_explained(tmp_path):
+    (tmp_path/'x.torchscript').write_bytes(b'no')
+    with pytest.raises(FacecompError, match='damaged'): open_embedder(tmp_path/'x.torchscript')
