@@ -103,7 +103,7 @@ def config_from_dict(
 PRESETS = {
     'tiny':  dict(net=NETS['tiny'], loss=dict(style_weight=0., perceptual_weight=0., structure_layers=(1, 2, 3, 4, 5)), batch=4, steps=30, lr=3e-3,
                   workers=0, save_every=10, sheet_every=15, ema=.9, pretrain=dict(steps=10, batch=8, queue=4, save_every=5)),
-    'small': dict(net=NETS['small'], loss=dict(texture_layers=(1,), texture_crop=64, perceptual_weight=.15, style_weight=20., uv_weight=.3), batch=8,
+    'small': dict(net=NETS['small'], loss=dict(texture_layers=(1,), texture_crop=64, perceptual_weight=.1, style_weight=10., uv_weight=1.), batch=8,
                   steps=18000, lr=5e-4, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='bf16', threads=1,
                   pretrain=dict(steps=1100, batch=64, queue=2048, optimizer='adam', lr=5e-4, augment=1., ramp=3)),
     'base':  dict(net=NETS['base'], loss=dict(perceptual_weight=1.), batch=8, steps=300_000, lr=2e-4, schedule='cosine', warmup=1000, clip=1.,
