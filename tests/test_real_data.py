@@ -86,9 +86,12 @@ def test_batched_fields_equal_single_ones(with_fields, data_root):
 
 
 def test_a_few_real_steps_with_all_losses(with_fields, tmp_path):
-    cfg = override(preset('small'), ['steps=3', 'batch=4', 'workers=0', 'save_every=3', 'precision=no', 'net.base=16', 'net.widest=64'])
+    cfg = override(preset('small'), ['steps=3', 'batch=4', 'workers=0', 'save_every=3', 'precision=no', 'net.base=16', 'net.widest=64', 'pretrain.steps=2',
+                                     'pretrain.batch=4', 'loss.identity_weight=0.1', 'loss.identity=auto', 'loss.adversarial_weight=0.1', 'disc.width=8',
+                                     'disc.layers=2', 'jitter=0.5'])
     res = train(cfg, with_fields, tmp_path/'run', progress=False, limit=8)
-    assert res['step'] == 3 and res['bad'] == 0 and res['perc1'] > 0 and res['style1'] > 0 and res['uv1'] > 0
+    assert res['step'] == 3 and res['bad'] == 0 and all(res[k] > 0 for k in ('perc1', 'style1', 'uv1', 'id1')) and abs(res['adv1']) < 5 and 0 <= res['dacc'] <= 1
+    assert (tmp_path/'run'/'pretrain'/'encoder.safetensors').exists()
 
 
 def test_vgg_of_the_data_folder_is_the_real_one(data_root):
