@@ -1,14 +1,17 @@
 """The demo page: its handlers, its API, and the page itself in a real browser."""
-import os, re, signal, socket, subprocess, sys, time
+import base64, io, os, re, signal, socket, subprocess, sys, threading, zipfile
 import numpy as np, pytest
 from pathlib import Path
 from PIL import Image
 from facecomp.core import FacecompError, portrait
 from facecomp.align import LIGHTCNN, similarity, warp_picture
-from facecomp.demo import complete_value, main, make_examples, panels, strokes
+from facecomp.demo import MODES, complete_files, complete_value, hole_of, make_examples, panels, put_mask, strokes
 from facecomp.inference import FaceCompleter
+from facecomp.page import build_demo, main, name_weights
+from hostile import hostile_files
 
-CHROMIUM = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+CHROMIUM = ('--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync '
+            '--use-fake-device-for-media-stream --use-fake-ui-for-media-stream').split()
 
 @pytest.fixture(scope='module')
 def completer(): return FaceCompleter.from_pretrained(device='cpu')
@@ -24,6 +27,19 @@ def face(tmp_path_factory):
     Image.fromarray(warp_picture(photo, similarity(L, LIGHTCNN, 1000), 1000)[0]).save(p)
     return p
 
+@pytest.fixture(scope='module')
+def face500(face):
+    "The same, small enough to be taken as an aligned crop"
+    p = face.with_name('face500.png'); Image.open(face).resize((500, 500)).save(p); return p
+
+@pytest.fixture(scope='module')
+def pair(tmp_path_factory):
+    "A photo with two faces"
+    pics = [Image.fromarray(portrait(n)[0]) for n in ('astronaut', 'grace_hopper')]
+    p = tmp_path_factory.mktemp('pair')/'pair.png'
+    Image.fromarray(np.hstack([np.asarray(i.resize((round(i.width*400/i.height), 400))) for i in pics])).save(p)
+    return p
+
 @pytest.fixture(autouse=True)
 def no_detector(tmp_path_factory, monkeypatch): monkeypatch.setenv('TORCH_HOME', str(tmp_path_factory.mktemp('torch')))
 
@@ -32,98 +48,222 @@ def no_detector(tmp_path_factory, monkeypatch): monkeypatch.setenv('TORCH_HOME',
 def paint(size, box, color=(255, 255, 255, 255)):
     layer = Image.new('RGBA', size); layer.paste(color, box); return layer
 
+def png(pic): b = io.BytesIO(); pic.save(b, 'PNG'); return b.getvalue()
+
 def test_strokes():
     a, b = paint((40, 30), (5, 5, 15, 10)), paint((40, 30), (20, 20, 22, 22), (0, 0, 0, 130))
     assert strokes([a], (40, 30)).sum() == 50 and strokes([a, None, b], (40, 30)).sum() == 54 and strokes([a], (40, 30))[7, 10]
     assert strokes([a], (80, 60)).sum() == 200
     for none in (None, [], [None], [Image.new('RGBA', (40, 30))], [paint((40, 30), (0, 0, 9, 9), (9, 9, 9, 90))]): assert strokes(none, (40, 30)) is None
 
+def test_stroke_and_mask_are_one_hole():
+    white = Image.new('L', (40, 30)); white.paste(255, (5, 5, 15, 10)); layer = paint((40, 30), (20, 20, 22, 22)); clear = Image.new('RGBA', (40, 30), 'red'); clear.paste((0, 0, 0, 0), (5, 5, 15, 10))
+    for file, is_ in ((white, 'auto'), (white, 'white'), (Image.eval(white, lambda v: 255-v), 'auto'), (Image.eval(white, lambda v: 255-v), 'black'), (clear, 'auto'), (clear, 'transparent')):
+        (h, said), (alone, _) = hole_of([layer], png(file), (30, 40), is_), hole_of([], png(file), (30, 40), is_)
+        assert (h > .5).sum() == 54 and (alone > .5).sum() == 50 and 'taken as the hole' in said[0]
+    assert hole_of([], None, (30, 40)) == (None, []) and hole_of(None, png(Image.new('L', (40, 30))), (30, 40))[0] is None
+    for bad in (b'', b'GIF89a', png(Image.new('L', (90, 30)).point(lambda v: 255))):
+        with pytest.raises(FacecompError, match="mask can't be used"): hole_of([], bad, (30, 40))
+
 def test_what_the_editor_may_send(completer, face):
     pic = Image.open(face).resize((256, 256)).convert('RGBA'); layer = paint((256, 256), (100, 60, 150, 90))
     before, res = complete_value(completer, dict(background=pic, layers=[layer], composite=None))
     inside = strokes([layer], (256, 256)); x = np.asarray(pic)[..., :3]
-    assert before.mode == 'RGB' and res.picture.shape == x.shape and (res.picture[inside] != x[inside]).any(-1).mean() > .5
+    assert (before == x).all() and res.picture.shape == x.shape and (res.picture[inside] != x[inside]).any(-1).mean() > .5
     assert (res.picture[200:] == x[200:]).all()
     _, plain = complete_value(completer, dict(background=pic, layers=[], composite=pic))
     for v in (dict(background=pic, layers=[Image.new('RGBA', (256, 256))]), dict(background=pic, layers=None), dict(background=None, layers=[], composite=pic), dict(composite=pic)):
         assert (complete_value(completer, v)[1].picture == plain.picture).all()
+    assert (complete_value(completer, dict(background=pic, layers=[layer]), mode='blind')[1].picture == plain.picture).all()
     glass = pic.copy(); glass.putalpha(100)
     assert complete_value(completer, dict(background=glass))[1].picture.shape == (256, 256, 4)
-    for bad in (None, {}, dict(background=None, layers=[layer], composite=layer), dict(background=pic.resize((5000, 5001))), dict(background=pic.resize((100, 200))), dict(background=pic.resize((3, 3)))):
+    for bad in (None, {}, dict(background=None, layers=[layer], composite=layer), dict(background=Image.new('L', (5000, 5001))), dict(background=pic.resize((100, 200))), dict(background=pic.resize((3, 3)))):
         with pytest.raises(FacecompError): complete_value(completer, bad)
+
+def test_modes_strength_and_crop(completer, examples):
+    pic = Image.open(examples[0]); x = np.asarray(pic).astype(int); v = dict(background=pic, layers=[paint((512, 512), (300, 120, 380, 200))]); eye, mouth = (slice(130, 190), slice(310, 370)), (slice(320, 430), slice(200, 300))
+    new = {m: (complete_value(completer, v, mode=m)[1].picture != x).any(-1) for m in MODES}
+    assert [(new[m][eye].mean() > .5, new[m][mouth].mean() > .5) for m in ('auto', 'both', 'outline')] == [(True, False), (True, True), (True, True)] and new['blind'][mouth].mean() > .5
+    full, half, none = (complete_value(completer, v, strength=s)[1].picture.astype(int) for s in (1, .5, 0))
+    assert (none == x).all() and abs(half-(full+x)/2).max() <= 1.5
+    crop = complete_value(completer, v, mode='blind', crop=(40, 60, 50, 30))[1].M
+    assert np.allclose(crop@[.4*512-.5, .6*512-.5, 1], completer.size/2-.5) and np.isclose(np.linalg.det(crop[:, :2])**.5, completer.size/256)
+    for bad in (dict(mode='?'), dict(strength=2.), dict(crop=(50, 50, 0, 0)), dict(hole_is='?', mask=b'x')):
+        with pytest.raises(FacecompError): complete_value(completer, v, **bad)
+
+def test_faces_can_be_chosen(completer, pair):
+    v = dict(background=Image.open(pair)); x = np.asarray(Image.open(pair)); W = x.shape[1]
+    try: _, both = complete_value(completer, v, mode='outline')
+    except FacecompError as e: pytest.skip(f'with these weights: {e}')
+    if len(both.faces) < 2: pytest.skip('these weights find one face only in the pair')
+    for i, f in enumerate(both.faces):
+        _, res = complete_value(completer, v, mode='outline', faces=[str(i+1)])
+        at = np.linalg.inv(np.r_[f.M, [[0, 0, 1]]])@[completer.size/2, completer.size/2, 1]; other = slice(W//2+60, W) if at[0] < W/2 else slice(0, W//2-60)
+        assert len(res.faces) == 1 and np.allclose(res.M, f.M) and (res.picture[:, other] == x[:, other]).all() and (res.picture != x).any()
+    with pytest.raises(FacecompError, match='no face of that number'): complete_value(completer, v, faces=['9'])
 
 def test_panels(completer, examples):
     _, res = complete_value(completer, dict(background=Image.open(examples[0])))
-    seen = panels(res)
-    assert len(seen) == 4+6 and all(p.dtype == np.uint8 and p.shape == (256, 256, 3) for p, _ in seen)
-    res.fields = []
-    assert len(panels(res)) == 2+6
+    scales, alphas, fields = panels(completer, res.faces[0])
+    assert len(scales) == len(alphas) == 6 and len(fields) == 4 and all(p.dtype == np.uint8 and p.shape == (256, 256, 3) for p, _ in scales+alphas+fields)
+    assert alphas[0][0][160:230, 100:150].mean() > alphas[0][0][:60].mean()+50, 'α is not brighter on the mask than on the forehead'
+    res.faces[0].fields = []
+    assert len(panels(completer, res.faces[0])[2]) == 2
+
+def test_put_mask(completer, face):
+    for who in ('astronaut', 'grace_hopper'):
+        masked, done, truth, db = put_mask(completer, who, 'cloth_#333333')
+        hit = (masked != truth).any(-1)
+        assert masked.shape == truth.shape and (truth == portrait(who)[0]).all() and .01 < hit.mean() < .3 and 10 < db < 60
+        assert 10*np.log10(np.square((masked-truth.astype(float))[hit]).mean()/np.square((done-truth.astype(float))[hit]).mean()) > 2, 'completing is no better than leaving the mask'
+    masked, *_ = put_mask(completer, Image.open(face).resize((300, 300)), 'n95'); x = np.asarray(Image.open(face).resize((300, 300)))
+    ys, xs = np.nonzero((masked != x).any(-1)); assert 160 < ys.mean() < 260 and 120 < xs.mean() < 180
+    for who, kind in (('astronaut', 'hat'), (None, 'n95'), (Image.new('RGB', (90, 300)), 'n95')):
+        with pytest.raises(FacecompError): put_mask(completer, who, kind)
+
+def test_many_files(completer, examples, tmp_path):
+    odd = tmp_path/'..png'; odd.write_bytes(examples[0].read_bytes()); (tmp_path/'out').mkdir(); (tmp_path/'no.png').write_text('no')
+    rows = list(complete_files(completer, [examples[0], examples[0], tmp_path/'no.png', odd, tmp_path/'gone.png'], tmp_path/'out'))
+    assert [r[1] is not None for r in rows] == [True, True, False, True, False] and len({r[1] for r in rows if r[1]}) == 3 and all(r[1].parent == tmp_path/'out' and r[1].exists() for r in rows if r[1])
+    assert str(tmp_path) not in str([(r[0], r[2]) for r in rows]) and all(len(r[2]) > 10 for r in rows)
 
 def test_examples_are_made_anew(examples, tmp_path):
     again = make_examples(tmp_path)
     assert [p.read_bytes() for p in again] == [p.read_bytes() for p in examples] and Image.open(again[0]).size == (512, 512)
+
+def test_names_of_weights():
+    assert name_weights(['a/weights.safetensors', 'b/weights.safetensors', 'a', 'x.onnx', 'u/y']) == ['a', 'b', 'a (2)', 'x', 'y']
 
 def test_command_says_what_is_wrong(tmp_path, capsys):
     for args, why in ((['--weights', str(tmp_path/'none')], 'no weights'), (['--device', 'abacus'], 'device')):
         with pytest.raises(SystemExit) as e: main(args)
         assert str(e.value).startswith('facecomp-demo: ') and why in str(e.value)
     with pytest.raises(SystemExit): main(['--help'])
-    assert '--share' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert all(o in said for o in ('--host', '--port', '--share', '--weights', '--device'))
 
 # ---- the page ----
 
 def free_port():
     with socket.socket() as s: s.bind(('127.0.0.1', 0)); return s.getsockname()[1]
 
-def start(tmp, port):
-    code = 'import sys; from facecomp.demo import main as f; sys.argv[0] = "facecomp-demo"; sys.exit(f())'
+def start(tmp, port, *args):
+    code = 'import sys; from facecomp.page import main as f; sys.argv[0] = "facecomp-demo"; sys.exit(f())'
     env = {**os.environ, 'PYTHONWARNINGS': 'ignore', 'TMPDIR': str(tmp), 'TORCH_HOME': str(tmp/'torch')}
     env.pop('GRADIO_TEMP_DIR', None)
-    return subprocess.Popen([sys.executable, '-c', code, '--port', str(port), '--device', 'cpu'], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
+    return subprocess.Popen([sys.executable, '-c', code, '--port', str(port), '--device', 'cpu', *map(str, args)], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
-    "The page, served as a user serves it: its address and its folder for temporary files. Afterwards: silence, and no file left"
-    tmp, port = tmp_path_factory.mktemp('server'), free_port()
-    p = start(tmp, port)
-    said = ''
+    "The page with two weights, served as a user serves it: its address. Afterwards: silence, and no file left"
+    tmp, port, both = tmp_path_factory.mktemp('server'), free_port(), tmp_path_factory.mktemp('weights')
+    FaceCompleter.from_pretrained(device='cpu').save_pretrained(both/'one')
+    other = FaceCompleter.from_pretrained(both/'one', 'cpu')
+    for p in other.net.parameters(): p.data.mul_(.97)
+    other.save_pretrained(both/'two')
+    p = start(tmp, port, '--weights', both/'one', both/'two'); said = ''
     for line in p.stdout:
         said += line
         if 'The page is at' in line: break
     assert f'http://127.0.0.1:{port}' in said, said
-    yield f'http://127.0.0.1:{port}', tmp
-    p.send_signal(signal.SIGTERM)
-    rest, _ = p.communicate(timeout=30)
-    assert 'Traceback' not in rest, rest
+    rest = []; reader = threading.Thread(target=lambda: rest.extend(p.stdout)); reader.start()      # a full pipe would stop the server
+    yield f'http://127.0.0.1:{port}'
+    p.send_signal(signal.SIGTERM); p.wait(timeout=30); reader.join(10)
+    assert 'Traceback' not in ''.join(rest), ''.join(rest)[-3000:]
     left = [f for f in tmp.rglob('*') if f.is_file() and 'torch' not in f.parts]
     assert not left, left
 
+@pytest.fixture
+def client(server, tmp_path):
+    pytest.importorskip('gradio_client'); from gradio_client import Client
+    return Client(server, verbose=False, download_files=str(tmp_path/'got'))
+
+def ask(client, path, layers=(), **kw):
+    "The result as an array, and all that came"
+    from gradio_client import handle_file as h
+    kw = {'mask': None, **{k: h(v) if k == 'mask' else v for k, v in kw.items()}}
+    out = client.predict(dict(background=h(path) if path else None, layers=[h(l) for l in layers], composite=None), api_name='/complete', **kw)
+    return np.asarray(Image.open(out[1])), out
+
 def test_port_in_use(server, tmp_path):
-    p = start(tmp_path, server[0].rsplit(':', 1)[1])
+    p = start(tmp_path, server.rsplit(':', 1)[1])
     said, _ = p.communicate(timeout=60)
     assert p.returncode == 1 and '--port' in said and 'Traceback' not in said, said
 
-def test_api(server, face, examples, tmp_path):
-    "Called by a program: no composite, lying photos, damaged files"
-    from gradio_client import Client, handle_file
-    client = Client(server[0], verbose=False, download_files=str(tmp_path))
-    ask = lambda path, layers=(), blind=False: client.predict(dict(background=handle_file(path) if path else None, layers=[handle_file(l) for l in layers], composite=None), blind, api_name='/complete')
-    (before, after), file, gallery, said = ask(examples[0])
-    x, y = np.asarray(Image.open(examples[0])), np.asarray(Image.open(file))
-    assert y.shape == x.shape and (x != y).any() and len(gallery) == 10 and 'replaced' in said and Image.open(before).size == Image.open(after).size == (512, 512)
-    layer = tmp_path/'layer.png'; paint((1000, 1000), (300, 300, 500, 380)).save(layer)
-    x, y = np.asarray(Image.open(face)), np.asarray(Image.open(ask(face, [layer])[1]))
-    assert (x[310:370, 310:490] != y[310:370, 310:490]).any(-1).mean() > .5 and (x[600:] == y[600:]).all()
+def test_api_complete(client, face500, examples, tmp_path):
+    "Called by a program: no composite, lying photos, masks, weights"
+    x = np.asarray(Image.open(examples[0])); y, ((before, after), file, scales, alphas, fields, hole, said) = ask(client, examples[0])
+    assert y.shape == x.shape and (x != y).any() and [len(g) for g in (scales, alphas, fields)] == [6, 6, 4] and 'replaced' in said and Image.open(before).size == Image.open(after).size == (512, 512)
+    h = np.asarray(Image.open(hole).convert('L')); assert (x[h == 0] == y[h == 0]).mean() > .999
+    other, _ = ask(client, examples[0], weights='two'); assert (other != y).any()
+    layer, mask = tmp_path/'layer.png', tmp_path/'mask.jpg'; paint((500, 500), (150, 150, 250, 190)).save(layer)
+    Image.fromarray(np.pad(np.zeros((40, 100), np.uint8), ((150, 310), (150, 250)), constant_values=255)).save(mask, quality=60)     # black on white, lossy
+    x = np.asarray(Image.open(face500))
+    for kw in (dict(layers=[layer]), dict(mask=mask), dict(mask=mask, hole_is='black')):
+        y, out = ask(client, face500, **kw)
+        assert (x[155:185, 155:245] != y[155:185, 155:245]).any(-1).mean() > .5 and (x[300:] == y[300:]).all()
+    assert 'black part' in out[-1]
     lying = Image.open(examples[0]).rotate(90).crop((0, 0, 512, 480)); exif = lying.getexif(); exif[0x0112] = 6
     lying.save(tmp_path/'lying.png', exif=exif)
-    assert Image.open(ask(tmp_path/'lying.png')[1]).size == (480, 512)
+    assert ask(client, tmp_path/'lying.png')[0].shape[:2] == (512, 480)
+
+def test_api_faces_masks_and_batch(client, examples, face500, tmp_path):
+    from gradio_client import handle_file as h
+    found, chosen, said = client.predict(dict(background=h(examples[0]), layers=[], composite=None), api_name='/find')
+    assert re.match(r'1 face found', said)
+    three, db, masked = client.predict(who='astronaut', photo=None, kind='kn95', api_name='/put_mask')
+    a, b, c = (np.asarray(Image.open(p['image']).convert('RGB')).astype(int) for p in three)
+    assert abs(c-portrait('astronaut')[0]).max() == 0 and (a != c).any() and float(re.search(r'([\d.]+) dB', db)[1]) > 10
+    assert client.predict(who='own', photo=h(face500), kind='n95', api_name='/put_mask')[1]
+    bad = [f for f in hostile_files(tmp_path/'hostile', 120, seed=3) if f.is_file() and not f.is_symlink()][::5][:20]
+    files = [*examples, *bad]
+    table, zipped, state = client.predict(files=[h(f) for f in files], mode='blind', api_name='/batch')
+    rows = table['data']; good = [r for r in rows if r[1] == 'completed']
+    assert len(rows) == len(files) and all(len(r[2]) > 5 for r in rows) and rows[0][1] == rows[1][1] == 'completed' and len(good) < len(rows) and f'{len(good)} of {len(rows)}' in state
+    with zipfile.ZipFile(zipped) as z:
+        names = z.namelist(); assert len(names) == len(good)+1 and all('/' not in n and '..' not in n for n in names)
+        assert (np.asarray(Image.open(z.open('astronaut.png'))) == ask(client, examples[0])[0]).all()
+
+def test_api_says_what_is_wrong(client, server, face, examples, tmp_path):
+    from gradio_client import handle_file as h
     (tmp_path/'text.png').write_text('no picture'); (tmp_path/'cut.jpg').write_bytes(b'')
     Image.open(face).convert('RGB').save(tmp_path/'whole.jpg'); (tmp_path/'cut.jpg').write_bytes((tmp_path/'whole.jpg').read_bytes()[:20000])
     Image.new('1', (20000, 20000)).save(tmp_path/'bomb.png'); Image.new('L', (100, 300)).save(tmp_path/'tall.png')
     for bad, why in ((None, 'no picture yet'), ('text.png', 'no picture that can be read'), ('cut.jpg', 'damaged'), ('bomb.png', 'far too large'), ('tall.png', 'No face was found')):
-        with pytest.raises(Exception) as e: ask(bad and tmp_path/bad)
+        with pytest.raises(Exception) as e: ask(client, bad and tmp_path/bad)
         assert why in str(e.value) and 'Traceback' not in str(e.value), (bad, e.value)
-    assert (np.asarray(Image.open(ask(examples[0])[1])) == np.asarray(Image.open(file))).all()      # and it still works
+    for kw, why in ((dict(mask=tmp_path/'text.png'), "mask can't be used"), (dict(faces=['9']), ''), (dict(mode='magic'), 'magic'), (dict(strength=7), ''), (dict(weights='/etc/passwd'), '')):
+        try: ask(client, examples[0], **kw)
+        except Exception as e: assert why in str(e) and 'Traceback' not in str(e), (kw, e)
+        else: assert not why, kw
+    with pytest.raises(Exception, match='no files yet'): client.predict(files=[], api_name='/batch')
+    with pytest.raises(Exception, match='No face|no picture'): client.predict(who='own', photo=h(tmp_path/'tall.png'), kind='n95', api_name='/put_mask')
+    odd = [f for f in hostile_files(tmp_path/'in', 100, seed=5) if f.is_file() and not f.is_symlink()]
+    for f in odd[::len(odd)//10][:10]:
+        try: ask(client, f)
+        except Exception as e: assert 'Traceback' not in str(e) and len(str(e)) > 20 and str(tmp_path.parent) not in str(e), (f, e)
+    import httpx
+    for path in (__file__, '/etc/passwd', str(tmp_path/'text.png')):                                   # no path of the server can be read
+        assert httpx.get(f'{server}/gradio_api/file={path}').status_code in (403, 404)
+        with pytest.raises(Exception): client.predict(dict(background=dict(path=path, meta=dict(_type='gradio.FileData')), layers=[], composite=None), mask=None, api_name='/complete')
+    assert ask(client, examples[0])[0].shape == (512, 512, 3)                                          # and it still works
+
+def test_ten_at_once(server, examples, tmp_path):
+    "Everybody gets their own picture, and none fails"
+    from gradio_client import Client
+    base, got = np.asarray(Image.open(examples[0]).resize((192, 192))), {}
+    def one(i):
+        mine = base.copy(); mine[:8] = (25*i, 255-25*i, 10*i); mine = np.roll(mine, i, axis=2); p = tmp_path/f'{i}.png'; Image.fromarray(mine).save(p)
+        try: got[i] = (mine, *ask(Client(server, verbose=False, download_files=str(tmp_path/f'got{i}')), p))
+        except Exception as e: got[i] = e
+    users = [threading.Thread(target=one, args=(i,)) for i in range(10)]
+    [u.start() for u in users]; [u.join(120) for u in users]
+    assert len(got) == 10 and not [e for e in got.values() if isinstance(e, Exception)], got
+    for mine, y, out in got.values():
+        h = np.asarray(Image.open(out[5]).convert('L'))
+        assert y.shape == mine.shape and (y[h == 0] == mine[h == 0]).mean() > .999 and (np.asarray(Image.open(out[0][0]).convert('RGB')) == mine).all()
+
+# ---- in a browser ----
 
 @pytest.fixture
 def page(server, browser):
@@ -132,59 +272,68 @@ def page(server, browser):
     with api.sync_playwright() as pw:
         chrome = pw.chromium.launch(executable_path=browser, headless=True, args=CHROMIUM)
         page = chrome.new_page(viewport=dict(width=1280, height=900), accept_downloads=True)
+        page.context.grant_permissions(['clipboard-read', 'clipboard-write'], origin=server)
         wrong, asked = [], []
         page.on('console', lambda m: wrong.append(m.text) if m.type == 'error' else None)
         page.on('pageerror', lambda e: wrong.append(str(e)))
         page.on('request', lambda r: asked.append(r.url))
         page.set_default_timeout(30_000)
-        page.goto(server[0])
+        page.goto(server)
         page.wait_for_selector('#editor canvas')
-        page.locator('#editor input[type=file]').wait_for(state='attached')
+        page.locator('#editor input[type=file]').first.wait_for(state='attached')
         yield page
         chrome.close()
     assert not wrong, wrong
-    assert asked and not [u for u in asked if not u.startswith((server[0], 'data:', 'blob:'))]
+    assert asked and not [u for u in asked if not u.startswith((server, 'data:', 'blob:'))]
+
+def loaded(page, box): page.wait_for_selector(f'{box} a[download]')
+
+def download(page, box, tmp):
+    loaded(page, box)
+    with page.expect_download() as d: page.locator(f'{box} a[download]').first.click()
+    d.value.save_as(tmp/'got'); return tmp/'got'
 
 def result(page, tmp):
     "Press the button; the downloaded result"
-    page.click('#run')
-    page.wait_for_selector('#file a[download]')
-    with page.expect_download() as d: page.click('#file a[download]')
-    d.value.save_as(tmp/'result.png')
-    return np.asarray(Image.open(tmp/'result.png').convert('RGB'))
+    old = page.inner_text('#said'); page.click('#run')
+    page.wait_for_function("o => { const t = document.querySelector('#said').innerText; return t && t != o }", arg=old)
+    return np.asarray(Image.open(download(page, '#file', tmp)).convert('RGB'))
+
+def stroke(page):
+    page.click('#editor button[aria-label="Brush"]')
+    box = page.locator('#editor canvas').first.bounding_box()
+    x, y = box['x']+box['width']/2, box['y']+box['height']/2                        # the picture lies in the middle of the canvas
+    page.mouse.move(x-40, y); page.mouse.down(); page.mouse.move(x+40, y, steps=10); page.mouse.up()
+    page.wait_for_timeout(500)
+
+def tab(page, name): page.get_by_role('tab', name=name).click()
 
 def test_upload_stroke_result(page, face, tmp_path):
     "Upload a face, paint over its middle, complete: something else stands there, and the rest is as it was, at full resolution"
     assert page.title() == 'facecomp' and 'not evidence' in page.inner_text('body')
     page.set_input_files('#editor input[type=file]', face)
     page.wait_for_timeout(1500)
-    page.click('#editor button[aria-label="Brush"]')
-    box = page.locator('#editor canvas').first.bounding_box()
-    x, y = box['x']+box['width']/2, box['y']+box['height']/2                        # the picture lies in the middle of the canvas
-    page.mouse.move(x-40, y); page.mouse.down(); page.mouse.move(x+40, y, steps=10); page.mouse.up()
-    page.wait_for_timeout(500)
-    page.screenshot(path=tmp_path/'1_painted.png', full_page=True)
+    stroke(page)
     out, was = result(page, tmp_path), np.asarray(Image.open(face).convert('RGB'))
-    page.click('#inside button'); page.wait_for_selector('#panels img'); page.wait_for_timeout(500)
-    page.screenshot(path=tmp_path/'2_completed.png', full_page=True)
+    page.screenshot(path=tmp_path/'1_completed.png', full_page=True)
     assert out.shape == was.shape
     new = (out != was).any(-1)
     assert new[490:510, 440:560].mean() > .9, 'inside of the stroke nothing changed'
     rows, cols = np.flatnonzero(new.any(1)), np.flatnonzero(new.any(0))
     assert 380 < rows[0] < 500 < rows[-1] < 620 and 300 < cols[0] < 440 and 560 < cols[-1] < 700, 'outside of the stroke something changed'
-    assert re.search(r'\d+% of the picture was replaced', page.inner_text('#said'))
-    assert page.locator('#result img').count() >= 2 and page.locator('#panels img').count() >= 10
+    assert re.search(r'\d+% of the picture was replaced', page.inner_text('#said')) and page.locator('#result img').count() >= 2
+    tab(page, 'Inside'); page.wait_for_selector('#scales img'); page.wait_for_timeout(500)
+    assert [page.locator(f'#{g} img').count() for g in ('scales', 'alphas', 'fields', 'hole')] == [6, 6, 4, 1]
+    page.screenshot(path=tmp_path/'2_inside.png', full_page=True)
 
 def test_examples_and_messages(page, examples, tmp_path):
     "An example is completed without a stroke; nothing to complete is said, and no more than said"
     page.click('#run')
     page.wait_for_selector('text=There is no picture yet')
-    page.screenshot(path=tmp_path/'3_message.png')
     assert 'Traceback' not in page.inner_text('body')
     page.locator('#examples img, #examples button').first.click()
     page.wait_for_timeout(2000)
     out, was = result(page, tmp_path), np.asarray(Image.open(examples[0]))
-    page.screenshot(path=tmp_path/'4_example.png', full_page=True)
     assert out.shape == was.shape and (out[300:450, 150:350] != was[300:450, 150:350]).any(-1).mean() > .9 and (out[:100] == was[:100]).all(-1).mean() > .6
     page.locator('.toast-close').first.click()
     page.wait_for_selector('text=There is no picture yet', state='hidden')
@@ -192,3 +341,61 @@ def test_examples_and_messages(page, examples, tmp_path):
     page.wait_for_timeout(500)
     page.click('#run')
     page.wait_for_selector('text=There is no picture yet')
+
+def test_every_control(page, examples, face500, tmp_path):
+    "Mask file and what in it is the hole, mode, strength, weights, faces, a crop by hand: each changes the pixels it should"
+    x = np.asarray(Image.open(examples[0])).astype(int); Image.fromarray(np.pad(np.full((60, 80), 255, np.uint8), ((125, 327), (300, 132)))).save(tmp_path/'mask.png')
+    eye, mouth = (slice(130, 180), slice(305, 375)), (slice(320, 430), slice(200, 300)); changed = lambda y, at: (y[at] != x[at]).any(-1).mean()
+    page.set_input_files('#editor input[type=file]', examples[0]); page.wait_for_timeout(1000)
+    blind = result(page, tmp_path); assert changed(blind, mouth) > .9
+    page.get_by_role('button', name='A mask from a file').click(); page.set_input_files('#mask input[type=file]', tmp_path/'mask.png'); page.wait_for_selector('#mask .file-preview')
+    y = result(page, tmp_path); assert changed(y, eye) > .5 and changed(y, mouth) == 0 and 'white part' in page.inner_text('#said')
+    page.locator('#hole-is input').click(); page.get_by_role('option', name='white').click()
+    for label in (MODES['both'], MODES['outline']):
+        page.get_by_label(label).check(); y = result(page, tmp_path); assert changed(y, eye) > .5 and changed(y, mouth) > .5, label
+    page.get_by_label(MODES['blind']).check(); page.locator('#strength input[type=number]').fill('0.5'); page.keyboard.press('Tab')
+    half = result(page, tmp_path); assert abs(half-(blind.astype(int)+x)/2).max() <= 1.5
+    page.locator('#strength input[type=number]').fill('1'); page.keyboard.press('Tab')
+    page.locator('#weights input').click(); page.get_by_role('option', name='two').click()
+    assert (result(page, tmp_path) != blind).any()
+    page.get_by_role('button', name='Where is the face?').click(); page.click('#find'); page.wait_for_selector('#faces img'); assert '1 face found' in page.inner_text('#found')
+    page.locator('#faces button').first.click()
+    page.locator('#by-hand input').check(); page.locator('#where input[type=number]').nth(2).fill('40'); page.keyboard.press('Tab')
+    y = result(page, tmp_path); assert (y[:140] == x[:140]).all() and (y[:, :140] == x[:, :140]).all(), 'beyond the crop something changed'
+    page.screenshot(path=tmp_path/'3_controls.png', full_page=True)
+
+def test_mask_on_me_and_batch(page, examples, face500, tmp_path):
+    tab(page, 'Put a mask on me'); page.locator('#kind input').click(); page.get_by_role('option', name='n95', exact=True).click()
+    page.click('#put'); page.wait_for_selector('#db:has-text("dB")'); assert page.locator('#three img').count() >= 3
+    a = np.asarray(Image.open(download(page, '#masked', tmp_path))); assert .01 < (a != portrait('astronaut')[0]).any(-1).mean() < .3
+    page.set_input_files('#own input[type=file]', face500); page.wait_for_selector('#own img')
+    page.wait_for_function("document.querySelector('#who input[value=own]').checked")
+    was = page.inner_text('#db'); page.click('#put'); page.wait_for_function("o => document.querySelector('#db').innerText != o", arg=was)
+    assert Image.open(download(page, '#masked', tmp_path)).size == (500, 500)
+    page.screenshot(path=tmp_path/'4_mask.png', full_page=True)
+    tab(page, 'Batch'); bad = [f for f in hostile_files(tmp_path/'in', 100, seed=7) if f.is_file() and not f.is_symlink()][::9][:10]
+    page.set_input_files('#files input[type=file]', [*examples, *bad]); page.wait_for_timeout(1500)
+    page.get_by_label('where a face mask would sit', exact=True).check()
+    page.click('#go'); page.wait_for_selector('#state:has-text("completed.")', timeout=60_000)
+    with zipfile.ZipFile(download(page, '#zip', tmp_path)) as z: assert {'astronaut.png', 'grace_hopper.png', 'report.txt'} <= set(z.namelist()) and len(z.read('report.txt').decode().splitlines()) == 12
+    page.screenshot(path=tmp_path/'5_batch.png', full_page=True)
+    page.click('#go'); page.wait_for_timeout(300); page.click('#stop'); page.wait_for_selector('#state:has-text("Cancelled")'); page.wait_for_timeout(1500)
+    assert 'Cancelled' in page.inner_text('#state')
+
+@pytest.mark.parametrize('width,theme', [(390, 'light'), (390, 'dark'), (1280, 'dark')])
+def test_phone_and_dark(page, server, width, theme, tmp_path):
+    "Nothing sticks out at the width of a phone, and dark is dark"
+    page.set_viewport_size(dict(width=width, height=850)); page.goto(f'{server}/?__theme={theme}'); page.wait_for_selector('#editor canvas'); page.wait_for_timeout(800)
+    page.locator('#examples img, #examples button').first.click(); page.wait_for_timeout(1500); result(page, tmp_path); page.wait_for_timeout(500)
+    assert page.evaluate('document.documentElement.scrollWidth') <= width
+    page.screenshot(path=tmp_path/f'6_{width}_{theme}.png', full_page=True)
+    grey = np.asarray(Image.open(tmp_path/f'6_{width}_{theme}.png').convert('L')); assert (np.median(grey) < 80) == (theme == 'dark')
+    was = page.inner_text('#said'); page.locator('#strength input[type=number]').fill('0.3'); page.locator('#run').focus(); page.keyboard.press('Enter')    # by keyboard alone
+    page.wait_for_function("o => { const t = document.querySelector('#said').innerText; return t && t != o }", arg=was)
+
+def test_paste(page, examples, tmp_path):
+    x = np.asarray(Image.open(examples[1]))
+    page.evaluate("""async b => { const d = Uint8Array.from(atob(b), c => c.charCodeAt(0)); await navigator.clipboard.write([new ClipboardItem({'image/png': new Blob([d], {type: 'image/png'})})]) }""",
+                  base64.b64encode(examples[1].read_bytes()).decode())
+    page.click('#editor button[aria-label="Paste"]'); page.wait_for_timeout(1500)
+    y = result(page, tmp_path); assert y.shape == x.shape and (y[:60] == x[:60]).all(-1).mean() > .6 and (y != x).any()
