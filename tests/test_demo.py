@@ -169,7 +169,8 @@ def server(tmp_path_factory):
     rest = []; reader = threading.Thread(target=lambda: rest.extend(p.stdout)); reader.start()      # a full pipe would stop the server
     yield f'http://127.0.0.1:{port}'
     p.send_signal(signal.SIGTERM); p.wait(timeout=30); reader.join(10)
-    assert 'Traceback' not in ''.join(rest), ''.join(rest)[-3000:]
+    log = ''.join(rest); gone = log.count('starlette.requests.ClientDisconnect\n')                  # a browser that was closed during an upload: Gradio logs it
+    assert log.count('Traceback (most recent call last)') == gone, log[-3000:]
     left = [f for f in tmp.rglob('*') if f.is_file() and 'torch' not in f.parts]
     assert not left, left
 
