@@ -273,7 +273,7 @@ def page(server, browser):
     with api.sync_playwright() as pw:
         chrome = pw.chromium.launch(executable_path=browser, headless=True, args=CHROMIUM)
         page = chrome.new_page(viewport=dict(width=1280, height=900), accept_downloads=True)
-        page.context.grant_permissions(['clipboard-read', 'clipboard-write'], origin=server)
+        page.context.grant_permissions(['clipboard-read', 'clipboard-write', 'camera'], origin=server)
         wrong, asked = [], []
         page.on('console', lambda m: wrong.append(m.text) if m.type == 'error' else None)
         page.on('pageerror', lambda e: wrong.append(str(e)))
@@ -394,9 +394,13 @@ def test_phone_and_dark(page, server, width, theme, tmp_path):
     was = page.inner_text('#said'); page.locator('#strength input[type=number]').fill('0.3'); page.locator('#run').focus(); page.keyboard.press('Enter')    # by keyboard alone
     page.wait_for_function("o => { const t = document.querySelector('#said').innerText; return t && t != o }", arg=was)
 
-def test_paste(page, examples, tmp_path):
+def test_paste_and_webcam(page, examples, tmp_path):
     x = np.asarray(Image.open(examples[1]))
     page.evaluate("""async b => { const d = Uint8Array.from(atob(b), c => c.charCodeAt(0)); await navigator.clipboard.write([new ClipboardItem({'image/png': new Blob([d], {type: 'image/png'})})]) }""",
                   base64.b64encode(examples[1].read_bytes()).decode())
     page.click('#editor button[aria-label="Paste"]'); page.wait_for_timeout(1500)
     y = result(page, tmp_path); assert y.shape == x.shape and (y[:60] == x[:60]).all(-1).mean() > .6 and (y != x).any()
+    page.click('#editor button[aria-label="Clear canvas"]'); page.wait_for_timeout(500)
+    page.click('#editor button[aria-label="Webcam"]'); page.get_by_text('Click to Access Webcam').click(); page.wait_for_timeout(1500)
+    page.locator('#editor button[aria-label="capture photo"]').click(); page.wait_for_timeout(1500)
+    page.click('#run'); page.wait_for_selector('text=No face was found in this picture of')                # what Chromium's false camera shows is no face
