@@ -58,6 +58,7 @@ class Config:
     occluder:str='random'          # what covers the faces
     flip:bool=True                 # mirror half of the samples
     jitter:float=0.                # share of the samples that stand askew, for finding faces [C]
+    empty:float=0.                 # share of the samples that show no face, for finding faces [C]
     seed:int=0
     precision:str='no'             # 'no', 'bf16', 'fp16'; 'float64' for tests of exactness
     channels_last:bool=True        # memory layout of convolutions
@@ -106,6 +107,9 @@ PRESETS = {
     'small': dict(net=NETS['small'], loss=dict(texture_layers=(1,), texture_crop=64, perceptual_weight=.1, style_weight=10., uv_weight=1.), batch=8,
                   steps=18000, lr=5e-4, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='bf16', threads=1,
                   pretrain=dict(steps=1100, batch=64, queue=2048, optimizer='adam', lr=5e-4, augment=1., ramp=3)),
+    'finder': dict(net=dict(size=64, base=32, widest=256, outer=16, fuse_width=8, scales=3),
+                  loss=dict(rec_weight=1., uv_weight=4., perceptual_weight=0., style_weight=0., structure_layers=(1, 2, 3)), batch=32, jitter=.85, empty=.1,
+                  steps=12_000, lr=1e-3, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='bf16', threads=1),
     'base':  dict(net=NETS['base'], loss=dict(perceptual_weight=1.), batch=8, steps=300_000, lr=2e-4, schedule='cosine', warmup=1000, clip=1.,
                   precision='bf16', workers=8, compile=True, pretrain=dict(steps=20_000, optimizer='adam', lr=5e-4, augment=1., ramp=3)),
     'paper': dict(net=NETS['paper'], loss=dict(identity_weight=.1, identity='auto', adversarial_weight=.1), batch=8, steps=500_000, workers=8,
@@ -113,7 +117,7 @@ PRESETS = {
 }
 
 def preset(
-    name:str, # 'tiny', 'small', 'base', 'paper'
+    name:str, # 'tiny', 'small', 'finder' (fields of faces that stand askew, to find faces with), 'base', 'paper'
 ) -> Config:
     "A named configuration. `small` takes one thread, which left a shared two-core machine the other. [P, R, C: field by field]"
     if name not in PRESETS: raise FacecompError(f"Unknown preset {name!r}: there are {', '.join(PRESETS)}.")

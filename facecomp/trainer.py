@@ -112,7 +112,7 @@ class CompletionTraining(Stage):
         val:PreparedFaces=None, # validation faces, when cfg.val_every asks for a score
     ):
         self.cfg, self.acc, self.val, self.convention = cfg, acc, val, faces.convention
-        self.dataset = TrainFaces(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter)
+        self.dataset = TrainFaces(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty)
         self.batch, self.steps, self.save_every, self.max_bad = cfg.batch, cfg.steps, cfg.save_every, cfg.max_bad
         if cfg.batch % (cfg.accumulate*acc.num_processes):
             raise FacecompError(f"A batch of {cfg.batch} can't be dealt to {acc.num_processes} processes in {cfg.accumulate} parts each.")
