@@ -12,6 +12,7 @@ import cv2, numpy as np
 from PIL import Image
 from facecomp.core import portrait
 from facecomp.occlude import TEST_MASKS, occlude_for
+from facecomp.occluders import L2SFO
 
 def aligned(pic, marks, size): # eye centre at (.496, .313), mouth centre at (.496, .688) of the side, as LightCNN's crops
     eye, mouth = marks[36:48, :2].mean(0), marks[[48, 54], :2].mean(0); d = mouth-eye; s = .375*size/np.hypot(*d)
@@ -32,7 +33,7 @@ def main():
     pic, marks = portrait('astronaut'); x, l = aligned(pic, marks, 128)
     buf = io.BytesIO(); Image.fromarray(aligned(pic, marks, 200)[0]).save(buf, 'JPEG', quality=90); jpeg = buf.getvalue()
     decode = lambda i: np.asarray(Image.open(io.BytesIO(jpeg)).convert('RGB'))
-    kinds = (*TEST_MASKS, 'mask', 'stroke', 'patch', 'random')
+    kinds = (*TEST_MASKS, 'mask', 'stroke', 'patch', 'random', *L2SFO[1:])
     warm = [np.median(clock(decode, n=args.n))]
     took = clock(*(lambda i, k=k: occlude_for(x, l, 0, 0, i, kind=k) for k in kinds), n=args.n)
     base = min(warm + [np.median(clock(decode, n=args.n))])               # decoding alone, caches warm: the stricter measure

@@ -2,6 +2,7 @@
 import argparse, sys
 from facecomp.core import FacecompError
 from facecomp.photos import LAYOUTS, prepare
+from facecomp.sets import download
 
 
 def main(argv=None):
@@ -18,8 +19,11 @@ def main(argv=None):
     p.add_argument('--detector', default='2D', choices=['2D', '3D'], help='face-alignment network to use')
     p.add_argument('--jobs', type=int, default=2, help='processes')
     p.add_argument('--limit', type=int, help='only the first so many photos')
+    p.add_argument('--download', action='store_true', help='fetch the set into ROOT first, where its owners allow that')
+    p.add_argument('--agree', action='store_true', help='you have read the licence that --download shows, and agree')
     a = p.parse_args(argv)
     try:
+        if a.download: download(a.set, a.root, a.agree)
         n = prepare(a.set, a.root, a.out, a.conv, a.size, a.landmarks, a.detector, a.jobs, a.limit)
     except FacecompError as e:
         sys.exit(f'prepare: {e}')

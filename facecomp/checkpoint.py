@@ -48,7 +48,8 @@ def prune_checkpoints(
     out:str|Path, # run folder
     keep:int, # how many stay, at least one
 ):
-    "Remove all but the newest. [C]"
+    "Remove all but the newest, and what a killed process left half written. [C]"
+    for part in Path(out).glob('.step_*.part.pt'): part.unlink()
     for old in sorted(Path(out).glob('step_*.pt'), key=lambda p: int(p.stem[5:]))[:-max(1, keep)]: old.unlink()
 
 # %% ../nbs/46_checkpoint.ipynb #11430aa6

@@ -190,7 +190,7 @@ def find_faces(
     "All faces of a photo by the predicted field, without any detector. [C]"
     conv = convention(conv); H, W = photo.shape[:2]; k = min(1., size/smallest/min(H, W))
     small = photo if k == 1 else cv2.resize(photo, (max(1, round(W*k)), max(1, round(H*k))), interpolation=cv2.INTER_AREA)
-    h, w = small.shape[:2]; down = np.array([[w/W, 0, (w/W-1)/2], [0, h/H, (h/H-1)/2]]); top, low = 1.25*min(h, w), max(smallest*min(h, w), 24)
+    h, w = small.shape[:2]; down = np.array([[w/W, 0, (w/W-1)/2], [0, h/H, (h/H-1)/2]]); top, low = 1.8*min(h, w), max(smallest*min(h, w), 24)
     sides = [top/ratio**i for i in range(1+max(0, int(np.ceil(np.log(top/low)/np.log(ratio)))))]; M = _windows(h, w, size, sides, stride)
     pose = look(see, small, M, size, conv); E = pose.centres().double().cpu().numpy(); mid, em = E.mean(1), np.linalg.norm(E[:, 1]-E[:, 0], axis=1)
     d = np.diff(conv.points(size), axis=0); usual = np.hypot(*d[0]); c = conv.points(size).mean(0)

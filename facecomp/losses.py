@@ -276,7 +276,6 @@ class CompletionLoss(nn.Module):
         generator:torch.Generator=None, # random numbers where batch has no chance
     ) -> tuple: # loss (scalar), dict of every term by name and layer (detached)
         "The painter's loss. The judge gets no gradient and does not change."
-        if isinstance(disc, torch.Generator): disc, generator = None, disc
         c, pairs = self.cfg, self.pyramid(out, batch)
         if c.where_adversarial and disc is None:
             raise FacecompError("adversarial_weight is above 0: give the discriminator, or set it to 0.")

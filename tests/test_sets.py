@@ -1,0 +1,177 @@
+"The paper's sets from outside: real layouts in small, splits, broken trees, pairs and templates, a download that is cut"
+import hashlib, http.server, io, subprocess, sys, threading, warnings, zipfile
+import numpy as np, pytest
+from facecomp import sets
+from facecomp.core import FacecompError, rng_for, write_picture
+from facecomp.faces import procedural_face
+from facecomp.occlude import occlude
+from facecomp.photos import LAYOUTS, PreparedFaces, TestFaces, prepare, read_set
+from facecomp.sets import OccludedPairs, download, drawn, fetch, template_protocol
+from facecomp.verification import pool_templates, template_scores
+
+pytestmark = pytest.mark.filterwarnings('ignore:.*photos are there')
+NEW = ('celeba', 'celebahq', 'ffhq', 'multipie', 'ijbc', 'rmfd', 'l2sfo')
+
+@pytest.fixture(scope='module')
+def faces(): return [procedural_face(i, 96) for i in range(4)]
+
+def say(path, text): path.parent.mkdir(parents=True, exist_ok=True); path.write_text(text)
+
+def lay(root, names, faces):
+    for i, n in enumerate(names): write_picture(root/n, faces[i % 4].picture)
+    return root
+
+def celeba(root, faces):
+    lay(root, [f'img_align_celeba/{i:06}.jpg' for i in range(1, 6)], faces)
+    say(root/'list_eval_partition.txt', ''.join(f'{i:06}.jpg {k}\n' for i, k in enumerate((0, 0, 1, 2, 2), 1)))
+    say(root/'identity_CelebA.txt', ''.join(f'{i:06}.jpg {100+i//2}\n' for i in range(1, 6))); return root
+
+def ijbc(root, faces):
+    lay(root, [f'loose_crop/{i}.jpg' for i in (1, 2, 3, 4)], faces); say(root/'meta/ijbc_face_tid_mid.txt', '1.jpg 10 7\n2.jpg 10 7\n3.jpg 10 8\n4.jpg 11 9\n')
+    say(root/'meta/ijbc_name_5pts_score.txt', ''.join(f"{i}.jpg {' '.join(['40.5']*10)} 0.9\n" for i in (1, 2, 3, 4)))
+    say(root/'meta/ijbc_template_pair_label.txt', '10 11 0\n10 10 1\n10 99 1\n'); return root
+
+def l2sfo(root, faces, rows=None):
+    lay(root, ['clean/a.png', 'clean/b.png'], faces)
+    for n, (i, k) in dict(x=(0, 'cup'), y=(1, 'hand')).items(): write_picture(root/'occluded'/f'{n}.png', occlude(faces[i].picture, faces[i].landmarks, k, rng_for(i))[0])
+    say(root/'manifest.csv', rows or 'file,split,identity,occluder,truth\noccluded/x.png,train,a,cup,clean/a.png\noccluded/y.png,test,b,hand,clean/b.png\n'); return root
+
+def ready(kind, root, out, faces, names=None):
+    "Prepared, with landmarks from a file"
+    names = names or [r['path'].relative_to(root).as_posix() for r in read_set(kind, root)]
+    np.savez(out.with_suffix('.npz'), name=names, landmarks68=np.stack([faces[i % 4].landmarks for i in range(len(names))]))
+    return prepare(kind, root, out, size=64, landmarks=out.with_suffix('.npz'), jobs=1, progress=False)
+
+def test_known_by_name(root):
+    assert set(NEW) <= set(LAYOUTS)
+    r = subprocess.run([sys.executable, 'data_scripts/prepare.py', '--help'], cwd=root, capture_output=True, text=True)
+    assert r.returncode == 0 and all(k in r.stdout for k in NEW) and '--download' in r.stdout
+
+def test_the_papers_numbers():
+    "The splits at full size, without a photo: counts as the paper states them, and the same draw whatever is there"
+    hq = drawn(range(30_000), 2_000); assert len(hq) == 2_000 and drawn(list(range(30_000))[::-1], 2_000) == hq
+    names = [f'{i:06}.jpg' for i in range(182_638, 202_600)]; test = drawn(names, 10_000); assert len(test) == 10_000 and test == drawn(reversed(names), 10_000)
+    assert drawn(range(5), 10) == set(range(5))
+
+def test_celeba(tmp_path, faces):
+    for root in (celeba(tmp_path/'a', faces), celeba(tmp_path/'b'/'celeba', faces).parent):          # torchvision puts it one folder down
+        out = read_set('celeba', root); assert [r['split'] for r in out] == ['train']*3+['test']*2 and [r['identity'] for r in out] == [0, 1, 1, 2, 2]
+    with pytest.warns(UserWarning, match='5 of 202,599'): read_set('celeba', tmp_path/'a')
+    (tmp_path/'a'/'img_align_celeba'/'000005.jpg').unlink(); assert [r['split'] for r in read_set('celeba', tmp_path/'a')] == ['train']*3+['test']
+
+def test_celebahq_and_ffhq(tmp_path, faces):
+    test = sorted(drawn(range(30_000), 2_000)); lay(tmp_path/'hq', [f'CelebA-HQ-img/{i}.jpg' for i in (0, test[0], test[-1])], faces)
+    assert {r['name']: r['split'] for r in read_set('celebahq', tmp_path/'hq')} == {'0': 'test' if 0 in test else 'train', str(test[0]): 'test', str(test[-1]): 'test'}
+    say(tmp_path/'hq'/'CelebA-HQ-to-CelebA-mapping.txt', 'idx orig_idx orig_file\n'+''.join(f'{i} 1 00000{1+k}.jpg\n' for k, i in enumerate((0, test[0], test[-1]))))
+    say(tmp_path/'hq'/'identity_CelebA.txt', '000001.jpg 5\n000002.jpg 5\n000003.jpg 6\n'); assert [r['labels']['person'] for r in read_set('celebahq', tmp_path/'hq')] == ['5', '5', '6']
+    for sub in ('images1024x1024/63000', 'thumbnails128x128'):
+        root = lay(tmp_path/sub.split('/')[0], [f'{sub}/{i}.png' for i in (63999, 64000)], faces); assert [r['split'] for r in read_set('ffhq', root)] == ['train', 'test']
+
+def test_multipie(tmp_path, faces):
+    stem = lambda who, ses, rec, cam: f'session{ses}/multiview/{who}/{rec}/{cam[:2]}_{cam[2]}/{who}_{ses}_{rec}_{cam}_06.png'
+    keep, drop = [('001', '01', '01', '051'), ('200', '04', '03', '240')], [('201', '01', '01', '051'), ('001', '01', '02', '051'), ('001', '01', '01', '191')]
+    for root in (tmp_path/'a', tmp_path/'b'/'data'): lay(root, [stem(*k) for k in keep+drop], faces)
+    for root in (tmp_path/'a', tmp_path/'b'):
+        out = read_set('multipie', root); assert [r['labels']['person'] for r in out] == ['001', '200'] and [r['labels']['turned'] for r in out] == [0, 90] and {r['split'] for r in out} == {'train'}
+
+def test_rmfd(tmp_path, faces):
+    root = lay(tmp_path, ['AFDB_masked_face_dataset/ann/1.jpg', 'AFDB_masked_face_dataset/ben/1.jpg', 'AFDB_face_dataset/ann/1.jpg'], faces); out = read_set('rmfd', root)
+    assert [r['labels']['masked'] for r in out] == [1, 1, 0] and out[0]['identity'] == out[2]['identity'] != out[1]['identity'] and {r['split'] for r in out} == {'test'}
+
+def test_ijbc_to_scores(tmp_path, faces):
+    "From the tree to template scores; a comparison whose template has no picture is dropped and counted"
+    n = ready('ijbc', ijbc(tmp_path/'s', faces), tmp_path/'p', faces); assert n['done'] == 4
+    p = template_protocol(tmp_path/'p'); assert p['dropped'] == 1 and p['same'].tolist() == [False, True] and p['template'].tolist() == [10, 10, 10, 11] and p['medium'].tolist() == [7, 7, 8, 9]
+    ids, v = pool_templates(np.float32([[1, 0], [1, 0], [1, 0], [0, 1]]), p['template'], p['medium']); assert np.allclose(template_scores(ids, v, p['a'], p['b']), [0, 1])
+    with pytest.raises(FacecompError, match='no prepared IJB-C'): ready('ffhq', lay(tmp_path/'f', ['images1024x1024/1.png'], faces), tmp_path/'q', faces); template_protocol(tmp_path/'q')
+
+def test_l2sfo_pairs(tmp_path, faces):
+    "The landmarks of the truth place the occluded one: both lie on the same pixels"
+    root = l2sfo(tmp_path/'s', faces); ready('l2sfo', root, tmp_path/'p', faces, ['clean/a.png', 'clean/b.png'])
+    two = OccludedPairs(tmp_path/'p', 'test'); d = two[0]; assert len(two) == 1 and d['x'].shape == (3, 64, 64)
+    far = (d['x']-d['y']).abs().amax(0)[d['hole'][0] == 0].max(); assert far <= 8.5/255 and .02 < d['hole'].mean() < .8
+    for kw in (dict(split='test', occluder='cup'), dict(split='val')):
+        with pytest.raises(FacecompError): OccludedPairs(tmp_path/'p', **kw)
+
+def test_six_occluders_at_test(tmp_path, faces):
+    ready('ffhq', lay(tmp_path/'s', ['thumbnails128x128/64000.png'], faces), tmp_path/'p', faces); t = TestFaces(PreparedFaces(tmp_path/'p'), 'l2sfo')
+    assert len(t) == 6 and all(t[i]['hole'].max() > .2 for i in range(6)) and t.masks[5] == 'hand'
+
+@pytest.mark.parametrize('kind', NEW)
+def test_empty_folder_shows_the_layout(tmp_path, kind):
+    with pytest.raises(FacecompError) as e: read_set(kind, tmp_path)
+    assert 'missing' in str(e.value) and 'Expected' in str(e.value) and LAYOUTS[kind] in str(e.value)
+
+def test_wrong_trees(tmp_path, faces):
+    def refused(kind, root, text):
+        with pytest.raises(FacecompError, match=text): read_set(kind, root)
+    a = celeba(tmp_path/'a', faces); say(a/'list_eval_partition.txt', '000001.jpg 0\n'); refused('celeba', a, '000002.jpg is not in'); say(a/'list_eval_partition.txt', '000001.jpg\n'); refused('celeba', a, 'line 1')
+    (a/'identity_CelebA.txt').unlink(); say(a/'list_eval_partition.txt', '000001.jpg 0\n'); refused('celeba', a, 'identity_CelebA.txt is missing')
+    refused('ffhq', lay(tmp_path/'f', ['images1024x1024/cat.png'], faces), 'cat.png is not named'); (tmp_path/'g'/'images1024x1024').mkdir(parents=True); refused('ffhq', tmp_path/'g', 'no photos')
+    refused('ffhq', lay(tmp_path/'t', ['images1024x1024/0/7.png', 'images1024x1024/1/7.png'], faces), 'Two photos')
+    refused('multipie', lay(tmp_path/'m', ['session01/multiview/x.png'], faces), 'SUBJECT_SESSION'); refused('rmfd', lay(tmp_path/'r', ['AFDB_masked_face_dataset/a.jpg'], faces), 'a folder with a name')
+    i = ijbc(tmp_path/'i', faces); say(i/'meta/ijbc_face_tid_mid.txt', '1.jpg 10\n'); refused('ijbc', i, '3 columns')
+    head = 'file,split,identity,occluder,truth\n'
+    for n, (rows, text) in enumerate((('file,split\nx,train\n', 'no column identity, occluder, truth'), (head+'no.png,train,a,cup,clean/a.png\n', "line 2 .* 'no.png'"), (head+'occluded/x.png,dev,a,cup,clean/a.png\n', "'dev'"),
+            (head+'occluded/x.png,train,a,cup,clean/a.png\noccluded/y.png,test,a,cup,clean/a.png\n', 'two splits'))): refused('l2sfo', l2sfo(tmp_path/f'l{n}', faces, rows), text)
+
+# downloads
+
+class Server(http.server.BaseHTTPRequestHandler):
+    files, cut, ranges, kind, asked = {}, None, True, 'application/octet-stream', []
+    def do_GET(self):
+        body = self.files.get(self.path); k = self.headers.get('Range') if self.ranges else None; at = int(k[6:-1]) if k else 0; self.asked.append(at)
+        if body is None: self.send_error(404); return
+        if at >= len(body): self.send_error(416); return
+        self.send_response(206 if k else 200); self.send_header('Content-Type', self.kind); self.send_header('Content-Length', str(len(body)-at)); self.end_headers()
+        self.wfile.write(body[at:][:self.cut]); self.wfile.flush()
+    def log_message(self, *a): pass
+
+@pytest.fixture
+def server():
+    "A local server: address, and its class to set it up"
+    handler = type('Handler', (Server,), dict(files={'/f': rng_for(3).bytes(120_000)}, asked=[]))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as s:
+        threading.Thread(target=s.serve_forever, daemon=True).start(); yield f'http://127.0.0.1:{s.server_port}', handler; s.shutdown()
+
+def test_resumed_after_a_cut(tmp_path, server):
+    url, h = server; body, get = h.files['/f'], lambda **kw: fetch(url+'/f', tmp_path/'f', 120_000, hashlib.md5(h.files['/f']).hexdigest(), progress=False, **kw); h.cut = 50_000
+    with pytest.raises(FacecompError, match='run again'): get(tries=1)
+    assert not (tmp_path/'f').exists() and (tmp_path/'f.part').stat().st_size == 50_000
+    assert get().read_bytes() == body and h.asked == [0, 50_000, 100_000] and not (tmp_path/'f.part').exists()
+    h.asked.clear(); get(); assert h.asked == [], 'a file that is there is not fetched again'
+
+def test_a_server_without_ranges(tmp_path, server):
+    url, h = server; h.ranges = False; (tmp_path/'f.part').write_bytes(b'old'*9); assert fetch(url+'/f', tmp_path/'f', progress=False).read_bytes() == h.files['/f']
+
+def test_wrong_files_are_refused(tmp_path, server):
+    url, h = server
+    for kw in (dict(md5='0'*32), dict(size=119_999), dict(size=120_000, md5='1'*32)):
+        with pytest.raises(FacecompError, match='removed'): fetch(url+'/f', tmp_path/'f', progress=False, **kw)
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FacecompError, match='404'): fetch(url+'/none', tmp_path/'n', progress=False)
+    h.kind = 'text/html; charset=utf-8'
+    with pytest.raises(FacecompError, match='web page'): fetch(url+'/f', tmp_path/'f', progress=False)
+    (tmp_path/'have').write_bytes(b'mine')
+    with pytest.raises(FacecompError, match='remove it'): fetch(url+'/f', tmp_path/'have', 120_000, progress=False)
+    assert (tmp_path/'have').read_bytes() == b'mine', 'a file of the user is not overwritten'
+
+def test_nobody_there(tmp_path):
+    with pytest.raises(FacecompError, match="can't be fetched"): fetch('http://127.0.0.1:9/f', tmp_path/'f', tries=1, progress=False)
+
+def test_download_a_set(tmp_path, server, faces, monkeypatch, capsys):
+    "The whole way: licence, agreement, fetch, unpack, read"
+    url, h = server; src, buf = celeba(tmp_path/'src', faces), io.BytesIO()
+    with zipfile.ZipFile(buf, 'w') as z: [z.write(p, p.relative_to(src)) for p in sorted((src/'img_align_celeba').iterdir())]
+    h.files = {'/p.txt': (src/'list_eval_partition.txt').read_bytes(), '/i.txt': (src/'identity_CelebA.txt').read_bytes(), '/z': buf.getvalue()}
+    files = [(url+k, n, len(h.files[k]), hashlib.md5(h.files[k]).hexdigest()) for k, n in (('/p.txt', 'list_eval_partition.txt'), ('/i.txt', 'identity_CelebA.txt'), ('/z', 'img_align_celeba.zip'))]
+    monkeypatch.setitem(sets.DOWNLOADS, 'celeba', ('for research only', files))
+    with pytest.raises(FacecompError, match='agree'): download('celeba', tmp_path/'new', progress=False)
+    assert 'research only' in capsys.readouterr().out and not (tmp_path/'new').exists() and not h.asked
+    download('celeba', tmp_path/'new', True, False); assert len(read_set('celeba', tmp_path/'new')) == 5
+    h.asked.clear(); download('celeba', tmp_path/'new', True, False); assert not h.asked
+
+def test_sets_that_may_not_be_fetched(tmp_path):
+    for kind, text in (('ijbc', 'NIST'), ('ffhq', 'NVIDIA'), ('multipie', 'Carnegie'), ('l2sfo', 'manifest')):
+        with pytest.raises(FacecompError, match=text): download(kind, tmp_path/'x', True)
+    assert not (tmp_path/'x').exists()
