@@ -1,6 +1,6 @@
 """What stage 1 has learnt: linear probes and retrieval on faces under masks, with frozen features.
 
-python data_scripts/measure_siamese.py SET RUN... [--without RUN...] [--train 6000] [--seeds 3] [--out results.csv]
+python data_scripts/measure_siamese.py SET RUN... [--without RUN...] [--train 3000] [--seeds 3] [--out results.csv]
 
 RUN: run folders of `facecomp-train … --stage 1` (or their pretrain/ folders), one for each seed. --without: runs of stage 2 that had no stage 1.
 Rows: majority class, raw 16×16 pixels, random initialisation, stage 2 without stage 1, ours. Features: the encoder's last feature map, averaged over
@@ -26,18 +26,18 @@ AGES = (13, 26, 46, 66)
 
 class Views(Dataset):
     "Face i under a mask: 'train' a random one, 'test' mask i mod 9, 'other' the next one, with crop, side and colours changed"
-    def __init__(self, faces, how, count=None): self.faces, self.how, self.n = faces, how, min(count or len(faces), len(faces))
-    def __len__(self): return self.n
+    def __init__(self, faces, how, use=None): self.faces, self.how, self.use = faces, how, np.arange(len(faces)) if use is None else use
+    def __len__(self): return len(self.use)
     def __getitem__(self, i):
-        pic, _ = self.faces.picture(i); L = self.faces.landmarks[i]; L = L[:, :2] if np.isnan(L).any() else L
+        i = int(self.use[i]); pic, _ = self.faces.picture(i); L = self.faces.landmarks[i]; L = L[:, :2] if np.isnan(L).any() else L
         if self.how == 'train': return to_tensor(occlude_for(pic, L, 1, 1000, i)[0])
         k = (i+(self.how == 'other')) % len(TEST_MASKS); x = to_tensor(occlude(pic, L, TEST_MASKS[k], rng_for(2, i))[0])
         return augment_view(x, rng_for(3, i)) if self.how == 'other' else x
 
 
-def pictures(faces, how, count=None):
-    "All views, float32 (N,3,S,S)"
-    loader = DataLoader(Views(faces, how, count), 64, num_workers=1)
+def pictures(faces, how, use=None):
+    "Views of the faces whose numbers are in use (all by default), float32 (N,3,S,S)"
+    loader = DataLoader(Views(faces, how, use), 64, num_workers=1)
     return torch.cat(list(tqdm(loader, desc=f'{how} views', leave=False)))
 
 
@@ -80,9 +80,9 @@ def found(q, k, mean=0., std=1.):
     return 100*float((q @ k.T).argmax(1).eq(torch.arange(len(q))).float().mean())
 
 
-def labels_of(faces, n):
+def labels_of(faces, use=None):
     "gender, age group, race as numbers, -1 where unknown"
-    rows = faces.rows[:n]; number = lambda r, k: int(float(r[k])) if r.get(k) not in (None, '') else -1
+    rows = [faces.rows[i] for i in (range(len(faces)) if use is None else use)]; number = lambda r, k: int(float(r[k])) if r.get(k) not in (None, '') else -1
     age = np.array([number(r, 'age') for r in rows])
     return dict(gender=np.array([number(r, 'gender') for r in rows]), age=np.where(age >= 0, np.digitize(age, AGES), -1),
                 race=np.array([number(r, 'race') for r in rows]))
@@ -91,11 +91,12 @@ def labels_of(faces, n):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('set'); p.add_argument('runs', nargs='+'); p.add_argument('--without', nargs='*', default=[])
-    p.add_argument('--train', type=int, default=6000, help='training faces for the probes'); p.add_argument('--seeds', type=int, default=3, help='random initialisations')
+    p.add_argument('--train', type=int, help='so many training faces for the probes, evenly spread; all by default'); p.add_argument('--seeds', type=int, default=3, help='random initialisations')
     p.add_argument('--out', help='CSV to write'); a = p.parse_args()
-    train, test = PreparedFaces(a.set, 'train'), PreparedFaces(a.set, 'test'); n = min(a.train, len(train))
-    y, t = labels_of(train, n), labels_of(test, len(test)); labels = {k: (y[k], t[k]) for k in y}
-    X, Q, K = pictures(train, 'train', n), pictures(test, 'test'), pictures(test, 'other'); rows = []
+    train, test = PreparedFaces(a.set, 'train'), PreparedFaces(a.set, 'test'); n = min(a.train or len(train), len(train))
+    use = np.linspace(0, len(train)-1, n).round().astype(int)                                # sets may lie in some order: utkface's is by age
+    y, t = labels_of(train, use), labels_of(test); labels = {k: (y[k], t[k]) for k in y}
+    X, Q, K = pictures(train, 'train', use), pictures(test, 'test'), pictures(test, 'other'); rows = []
 
     def row(name, seed, **kw):
         rows.append(dict(row=name, seed=seed, **{k: round(v, 2) for k, v in kw.items()})); print(rows[-1], flush=True)

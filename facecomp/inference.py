@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import cv2, numpy as np, torch, torch.nn.functional as F
 from .core import ASSETS, FacecompError, atomic, to_tensor, to_uint8
-from .align import Convention, similarity, warp_picture, warp_points, detect_landmarks, fan_files
+from .align import Convention, eye_mouth, similarity, warp_picture, warp_points, detect_landmarks, fan_files
 from .daf import Completion, CompletionNet
 from .trainer import load_weights, export_weights, config_from_dict
 from .photofile import Photo, read_photo, write_photo
-from .find import Found, field_eye, find_faces, look, settle
+from .find import Found, certainty, field_eye, find_faces, look, settle
 from .hole import HOLE_IS, grow_hole, outline_hole, read_hole
 from .blend import blend_in, enlarge_weight, feather, match_rim, soft_hole
 
@@ -144,6 +144,9 @@ class OnnxNet:
 
 # %% ../nbs/70_inference.ipynb #cbe4cddc
 _BLEND = dict(blind=False, raw=False, strength=1., match=True, threshold=.35, softness=.3, grow=0.)
+def _from_points(at, conv, size): # (2,2) eye and mouth centre in a photo -> (2,3) photo to crop
+    L = np.zeros((68, 2)); L[36:48], L[48], L[54] = at[0], at[1], at[1]; return similarity(L, conv, size)
+
 _detector = threading.Lock()                                                               # face-alignment isn't made for threads
 
 class FaceCompleter:
@@ -152,20 +155,25 @@ class FaceCompleter:
         net, # CompletionNet, or an OnnxNet
         info:dict, # as load_weights gives it: net, convention, train
         device:str='cpu', # where the network runs
+        finder:tuple=None, # network and info of weights that look for faces; None: this network looks itself
     ):
         self.net, self.info, self.device = net.to(device).eval() if isinstance(net, CompletionNet) else net, info, device
         self.size, self.convention = info['net']['size'], Convention(**info['convention'])
+        self.finder = None if finder is None else (finder[0].to(device).eval(), finder[1]['net']['size'], Convention(**finder[1]['convention']))
 
     @classmethod
     def from_pretrained(cls,
         path:str|Path=None, # weights file, folder with weights.safetensors, .onnx file, or 'user/name' on the Hugging Face Hub; the bundled ones by default
         device:str='auto', # 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1' …
+        finder:str|Path='auto', # weights that look for faces: 'auto', the bundled ones; a file or folder; None: those of path
     ):
         "Load weights; FacecompError if they are missing, damaged, or can't be fetched."
         if device == 'auto': device = 'cuda' if torch.cuda.is_available() else 'cpu'
         try: torch.empty(0, device=device)
         except (RuntimeError, AssertionError): raise FacecompError(f"The device {device!r} is not there: try 'cpu', or 'auto'.") from None
-        if path is not None and str(path).endswith('.onnx'): net = OnnxNet(path); return cls(net, net.info, 'cpu')
+        if finder == 'auto': finder = next(iter(ASSETS.glob('finder.safetensors')), None)
+        finder = None if finder is None else load_weights(finder)
+        if path is not None and str(path).endswith('.onnx'): net = OnnxNet(path); return cls(net, net.info, 'cpu', finder)
         if path is None:
             path = ASSETS/'weights.safetensors'
             if not path.exists(): raise FacecompError(f"The bundled weights are missing ({path}): install facecomp again, or name other weights (--weights).")
@@ -173,7 +181,7 @@ class FaceCompleter:
             path = _from_hub(str(path))
         file = Path(path)/'weights.safetensors' if Path(path).is_dir() else Path(path)
         if file.is_file(): _check_hash(file, file.with_name('config.json'))
-        return cls(*load_weights(path), device)
+        return cls(*load_weights(path), device, finder)
 
     def save_pretrained(self,
         folder:str|Path, # weights.safetensors and config.json are written into it
@@ -216,7 +224,22 @@ class FaceCompleter:
         **kw, # of facecomp.find.find_faces: threshold, smallest, limit …
     ) -> list: # of Found, largest first
         "The faces of a photo by the predicted field, without completing them."
-        return find_faces(field_eye(self.net, device=self.device), read_photo(picture).flat(), self.size, self.convention, **kw)
+        return self._search(self._eye(), read_photo(picture).flat(), **kw)
+
+    def _eye(self): # who looks for faces: the finder, else the network itself if it predicts fields
+        net = self.finder[0] if self.finder else self.net
+        return field_eye(net, device=self.device) if getattr(net, 'heads', None) is not None or getattr(net, 'fields', False) else None
+
+    def _aligned(self, see, flat, M, near=.15): # does the finder see a face where an aligned crop has its own?
+        _, S, conv = self.finder; at = warp_points(self.convention.points(self.size), cv2.invertAffineTransform(M)); f = certainty(see, flat, _from_points(at, conv, S)[None], S, conv)[0]
+        e = np.stack(eye_mouth(f.landmarks)); return bool(f.score > .5 and np.linalg.norm(e-at, axis=1).mean() < near*np.linalg.norm(at[1]-at[0]))
+
+    def _search(self, see, flat, **kw): # -> list of Found, their M in pixels of this network
+        if see is None: raise FacecompError("These weights predict no field, so they can't look for faces: give landmarks, or an aligned crop.")
+        if not self.finder: return find_faces(see, flat, self.size, self.convention, **kw)
+        _, S, conv = self.finder; out = find_faces(see, flat, S, conv, **kw)
+        for f in out: f.M = _from_points(warp_points(conv.points(S), cv2.invertAffineTransform(f.M)), self.convention, self.size)
+        return out
 
     def _place(self, flat, marks, crops, align, faces, see, said): # -> list of (M, landmarks or None, source, score)
         (H, W), S, conv = flat.shape[:2], self.size, self.convention
@@ -226,11 +249,11 @@ class FaceCompleter:
         if marks is not None:
             marks = np.asarray(marks); marks = [marks] if marks.ndim == 2 else list(marks)
             return [(similarity(l[..., :2], conv, S), l, 'landmarks', 1.) for l in marks]
-        if align == 'crop' or (align == 'auto' and square and max(H, W) <= 512): return [whole]
+        if align == 'crop' or (align == 'auto' and square and max(H, W) <= 512 and (self.finder is None or self._aligned(see, flat, whole[0]))): return [whole]
         files, out = fan_files(), []
         if align == 'detect' or (align == 'auto' and all(f.exists() for f in files)):
             with _detector: out = [(similarity(l[..., :2], conv, S), l, 'face-alignment', 1.) for l in detect_landmarks(flat, device=str(self.device))]
-        if not out and align != 'detect' and see: out = [(f.M, f.landmarks, 'field', f.score) for f in find_faces(see, flat, S, conv)]
+        if not out and align != 'detect' and see: out = [(f.M, f.landmarks, 'field', f.score) for f in self._search(see, flat)]
         if not out and align == 'auto' and square: said.append("no face was found: the picture is taken as an aligned crop"); return [whole]
         if not out: raise NoFaceError(f"No face was found in this picture of {W}×{H} pixels. " + HELP_ALIGN.format(', '.join(f.name for f in files), files[0].parent))
         if faces == 'largest': return out[:1]
@@ -243,15 +266,15 @@ class FaceCompleter:
         painted = None if hole is None else read_hole(hole, shape, hole_is); t1 = time.perf_counter()
         if painted is not None and painted.hole_is != 'given': said.append(painted.said)
         if hole is not None and painted is None: said.append("the mask is empty: nothing is painted")
-        see = field_eye(self.net, device=self.device) if getattr(self.net, 'heads', None) is not None or getattr(self.net, 'fields', False) else None
+        see, own = self._eye(), self.net if getattr(self.net, 'heads', None) is not None or getattr(self.net, 'fields', False) else None
         places, t2 = self._place(flat, landmarks, crops, align, faces, see, said), time.perf_counter()
         stroke = None if painted is None else painted.mask > .5
         if outline:
             lines = []
             for M, L, *_ in places:
                 if L is None:
-                    if see is None: raise FacecompError("The outline of a mask needs landmarks, or weights that predict fields.")
-                    L = warp_points(look(see, flat, np.array([M]), self.size, self.convention).landmarks[0].double().cpu().numpy(), cv2.invertAffineTransform(M))
+                    if own is None: raise FacecompError("The outline of a mask needs landmarks, or weights that predict fields.")
+                    L = warp_points(look(field_eye(own, device=self.device), flat, np.array([M]), self.size, self.convention).landmarks[0].double().cpu().numpy(), cv2.invertAffineTransform(M))
                 lines.append(outline_hole(L, shape) > .5)
             stroke = np.logical_or.reduce(lines if stroke is None else [*lines, stroke])
         given = flat
