@@ -1,9 +1,9 @@
 """Faces found and aligned by the predicted field alone: every figure that is claimed for it.
 
-    python data_scripts/measure_find.py --data ../shared [--weights FILE] [--utkface 200] [--portraits 30] [--masked 181] [--empty 100]
+    python data_scripts/measure_find.py --data ../shared [--weights FILE] [--utkface 1000] [--portraits 30] [--masked 181] [--empty 100]
 
 --data (default FACECOMP_DATA) has data/ and weights/; YuNet and 3DDFA there give the truth for the portraits and the start to compare with.
-A face counts as found if the centre of the aligned crop's face lies within 15 % of sqrt(w h) of the box of its 68 landmarks.
+A face counts as found if the centre of the box of its landmarks, the mean head's in the pose that was found, lies within 15 % of sqrt(w h) of that of the 68 true ones.
 """
 import argparse, os, sys, time
 for _k in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ.setdefault(_k, '1')
@@ -13,7 +13,7 @@ import cv2, numpy as np, torch
 from facecomp.align import convention, Convention, eye_mouth, invert, similarity, warp_points
 from facecomp.core import ASSETS, data_root, read_picture, rng_for
 from facecomp.field import load_arrays, load_bfm, posed_vertices
-from facecomp.find import canonical_head, field_eye, find_faces, nudge, settle
+from facecomp.find import field_eye, find_faces, nudge, settle
 from facecomp.occlude import TEST_MASKS, occlude
 from facecomp.photos import read_set
 from facecomp.trainer import load_weights
@@ -69,11 +69,7 @@ class Bench:
         self.net, info = load_weights(weights)
         self.size, self.conv = self.net.cfg.size, Convention(**info['convention'])
         self.see = field_eye(self.net)
-        self.box = canonical_head(self.conv)[1][:, :2].numpy()*self.size/128
 
-    def centre(self, M):
-        "Where an aligned crop says that the centre of the landmarks' box is"
-        return warp_points(face_centre(self.box), invert(M))
 
     def whole(self, what, photos, threshold):
         "photos: (picture, landmarks of its faces)"
@@ -83,7 +79,7 @@ class Bench:
             found = find_faces(self.see, pic, self.size, self.conv, threshold=threshold)
             used = set()
             for L in truth:
-                d = [np.hypot(*(self.centre(f.M)-face_centre(L)))/face_size(L) if i not in used else 9 for i, f in enumerate(found)]
+                d = [np.hypot(*(face_centre(f.landmarks)-face_centre(L)))/face_size(L) if i not in used else 9 for i, f in enumerate(found)]
                 faces += 1
                 if d and min(d) <= .15:
                     i = int(np.argmin(d)); used.add(i); hit += 1; scores.append(found[i].score)
@@ -98,10 +94,10 @@ class Bench:
 def main(argv=None):
     p = argparse.ArgumentParser(description='Measure finding and aligning by the field.')
     p.add_argument('--data', help='folder with data/ and weights/; FACECOMP_DATA by default')
-    p.add_argument('--weights', default=ASSETS, help='weights to measure')
-    p.add_argument('--threshold', type=float, default=.5)
+    p.add_argument('--weights', default=ASSETS/'finder.safetensors', help='weights to measure')
+    p.add_argument('--threshold', type=float, default=.85)
     p.add_argument('--steps', type=int, default=4, help='looks at each start')
-    for k, n in dict(utkface=200, portraits=30, masked=181, empty=100).items(): p.add_argument(f'--{k}', type=int, default=n)
+    for k, n in dict(utkface=1000, portraits=30, masked=181, empty=100).items(): p.add_argument(f'--{k}', type=int, default=n)
     a = p.parse_args(argv)
     torch.set_num_threads(1); cv2.setNumThreads(1)
     root = Path(a.data) if a.data else data_root()

@@ -83,13 +83,14 @@ def cut_crops(
     photo:np.ndarray, # uint8 (H,W,3)
     M:np.ndarray, # (B,2,3) photo to crop
     size:int, # side of the crops
+    border:int=cv2.BORDER_CONSTANT, # what is outside the photo: black, as in training
 ) -> np.ndarray: # uint8 (B,size,size,3)
     "What warp_picture gives for each M, with the shrinking of the whole photo shared by all. [C]"
     H, W = photo.shape[:2]; small, out = {}, []
     for m in np.asarray(M, np.float64):
         s = np.sqrt(abs(np.linalg.det(m[:, :2]))); f = int(min(1/max(s, 1e-6), H, W)) if s < .5 else 1
         if f not in small: small[f] = cv2.resize(photo[:H//f*f, :W//f*f], (W//f, H//f), interpolation=cv2.INTER_AREA) if f > 1 else photo
-        out.append(cv2.warpAffine(small[f], np.c_[m[:, :2]*f, m[:, 2]+m[:, :2].sum(1)*(f-1)/2], (size, size), flags=cv2.INTER_LINEAR if s < .9 else cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+        out.append(cv2.warpAffine(small[f], np.c_[m[:, :2]*f, m[:, 2]+m[:, :2].sum(1)*(f-1)/2], (size, size), flags=cv2.INTER_LINEAR if s < .9 else cv2.INTER_CUBIC, borderMode=border))
     return np.stack(out)
 
 def look(
@@ -183,9 +184,9 @@ def find_faces(
     size:int, conv:Convention, # of the network's crops
     smallest:float=.2, # side of the smallest aligned crop that is looked for, share of the photo's shorter side
     limit:int=16, # no more faces than this
-    threshold:float=.5, # least score
+    threshold:float=.85, # least score
     stride:float=.45, ratio:float=1.4, # of the windows: step (share of their side) and next size
-    candidates:int=12, # so many votes settle
+    candidates:int=24, # so many votes settle: fewer miss small faces among busy backgrounds
 ) -> list: # of Found, largest face first
     "All faces of a photo by the predicted field, without any detector. [C]"
     conv = convention(conv); H, W = photo.shape[:2]; k = min(1., size/smallest/min(H, W))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'FILLS', 'METHODS_FROM', 'TABLES', 'psnr', 'ssim', 'lpips_net', 'mean_face', 'paste_mean', 'inpaint',
-           'same_job', 'net_for', 'evaluate', 'summarise', 'markdown_table', 'field_score', 'evaluate_field',
-           'FeatureTable', 'result_sheet', 'main']
+           'same_job', 'net_for', 'spread_over', 'evaluate', 'summarise', 'markdown_table', 'field_score',
+           'evaluate_field', 'FeatureTable', 'result_sheet', 'main']
 
 # %% ../nbs/60_metrics.ipynb #9e181e40
 import argparse, csv, hashlib, importlib, json, math, sys
@@ -152,6 +152,13 @@ def net_for(
         raise FacecompError(f"The weights are aligned as {info['convention']['name']}, {faces.root} as {faces.convention['name']}.")
     return net, file
 
+def spread_over(
+    n:int, # how many there are
+    k:int=None, # how many are wanted; all by default
+) -> list: # k of 0…n-1, the first and the last among them
+    "Evenly spread picks, nobody's choice. [C]"
+    return list(range(n)) if k is None or k >= n else np.linspace(0, n-1, max(k, 1)).round().astype(int).tolist()
+
 @torch.no_grad()
 def evaluate(
     data:str|Path, # prepared set with a test split
@@ -159,20 +166,21 @@ def evaluate(
     out:str|Path='runs/eval', # folder: pictures.csv (a line a picture and method), quality.csv, quality.tex
     masks:tuple=TEST_MASKS, # occluders
     limit:int=None, # only the first so many faces
+    spread:bool=False, # these so many faces evenly over the set instead (photos are often sorted, by age for one)
     with_lpips:bool=True, # LPIPS needs AlexNet
     baselines:bool=True, # also score the simple fills
     device:str='cpu',
     progress:bool=True,
 ) -> dict: # method -> metric -> mean over all pictures
     "PSNR, SSIM, LPIPS and PSNR inside the hole on a test set under the nine masks. [P, Sec. 4.1, Table 1]"
-    faces, out = PreparedFaces(data, 'test', limit), Path(out); ds = TestFaces(faces, masks)
+    faces, out = PreparedFaces(data, 'test', None if spread else limit), Path(out); ds = TestFaces(faces, masks); picked = spread_over(len(faces), limit)
     (net, file), methods = net_for(faces, weights), ('ours', *(FILLS if baselines else ()))
     same_job(out, weights=file, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=list(masks), lpips=with_lpips, methods=list(methods))
     done = _done(out/'pictures.csv', len(masks)*len(methods))
     net, lp = net.to(device), lpips_net().to(device) if with_lpips else None
     mean = mean_face(PreparedFaces(data, 'train')) if baselines else None
     with (out/'pictures.csv').open('a', newline='') as f:
-        for i in tqdm([i for i in range(len(faces)) if i not in done], disable=not progress, desc='evaluate', unit='face'):
+        for i in tqdm([i for i in picked if i not in done], disable=not progress, desc='evaluate', unit='face'):
             b = torch.utils.data.default_collate([ds[i*len(masks)+k] for k in range(len(masks))])
             pics = dict(ours=net(b['x'].to(device)).pictures[0].float().clamp(0, 1))
             if baselines: pics |= _fills(b, mean)
@@ -181,15 +189,16 @@ def evaluate(
             _write(f, [dict(face=i, mask=m, method=n, valid_share=f"{share['valid'][k]:.4f}", hole_share=f"{share['hole'][k]:.4f}",
                             **{c: f'{v[k].item():.6f}' for c, v in s.items()}) for n, s in scores.items() for k, m in enumerate(masks)])
             f.flush()
-    return summarise(out, len(faces))
+    return summarise(out, picked)
 
 # %% ../nbs/60_metrics.ipynb #620a0fbc
 def summarise(
     out:str|Path, # folder with pictures.csv
-    faces:int=None, # only the first so many faces
+    faces:int|list=None, # only the first so many faces, or these
 ) -> dict: # method -> metric -> mean; also 'valid_share' and 'hole_share', means over the pictures
     "Average pictures.csv into quality.csv and quality.tex, over all masks and for each. [C]"
-    rows = [r for r in csv.DictReader((Path(out)/'pictures.csv').open()) if faces is None or int(r['face']) < faces]
+    keep = range(faces) if isinstance(faces, int) else faces
+    rows = [r for r in csv.DictReader((Path(out)/'pictures.csv').open()) if keep is None or int(r['face']) in keep]
     columns = (*METRICS, 'valid_share', 'hole_share')
     def mean(sel): return {m: float(np.nanmean(v)) if (v := [float(r[m]) for r in sel if r[m]]) else math.nan for m in columns}
     names, masks = list(dict.fromkeys(r['method'] for r in rows)), list(dict.fromkeys(r['mask'] for r in rows))
@@ -274,23 +283,26 @@ def result_sheet(
     data:str|Path, # prepared set with a test split
     weights:str|Path=None, # the bundled ones by default
     n:int=24, # faces, spread evenly over the test set; masks in turn
+    masks:tuple=TEST_MASKS, # occluders
 ) -> np.ndarray: # uint8: columns of input, completion, truth
     "Results that nobody picked: every (N/n)-th test face under the masks in turn. [C]"
-    ds = TestFaces(PreparedFaces(data, 'test')); net, _ = importlib.import_module(METHODS_FROM).load_method(weights or ASSETS/'weights.safetensors')
+    ds = TestFaces(PreparedFaces(data, 'test'), masks); net, _ = importlib.import_module(METHODS_FROM).load_method(weights or ASSETS/'weights.safetensors')
     items = [ds[(j*len(ds.faces)//n)*len(ds.masks)+j % len(ds.masks)] for j in range(n)]; out = net(torch.stack([d['x'] for d in items])).pictures[0]
     rows = [np.concatenate([to_uint8(d['x']), to_uint8(o), to_uint8(d['y'])], 1) for d, o in zip(items, out)]; cols = min(4, n)
     rows += [np.full_like(rows[0], 255)]*(-n % cols); k = len(rows)//cols
     return np.concatenate([np.concatenate(rows[c*k:(c+1)*k]) for c in range(cols)], 1)
 
-TABLES = dict(fid='facecomp.distribution', verify='facecomp.verification') # tables of later notebooks: module whose `main` makes them
+TABLES = dict(fid='facecomp.distribution:main', verify='facecomp.verification:main', # tables of later notebooks: module and function that makes them
+              occluders='facecomp.tables:occluders_main', real='facecomp.tables:real_main')
 
 def main(argv=None):
     "facecomp-eval: score weights on a prepared set."
     argv = sys.argv[1:] if argv is None else list(argv)
-    if argv[:1] and argv[0] in TABLES: return importlib.import_module(TABLES[argv[0]]).main(argv[1:])
+    if argv[:1] and argv[0] in TABLES: mod, _, fn = TABLES[argv[0]].partition(':'); return getattr(importlib.import_module(mod), fn)(argv[1:])
     p = argparse.ArgumentParser('facecomp-eval', description='Score completions on the test split of a prepared set, under the nine masks of the paper.')
     p.add_argument('table', choices=['quality', 'field', *TABLES], help='quality: PSNR, SSIM, LPIPS, PSNR in the hole, for ours and the simple fills; '
-                   'field: error of the predicted dense field; fid: FID, precision, recall, realism; verify: who is it? (see fid --help, verify --help)')
+                   'field: error of the predicted dense field; fid: FID, precision, recall, realism; verify: who is it?; occluders: six objects before the face; '
+                   'real: masked photos without a truth (each has its own --help)')
     p.add_argument('--data', required=True, help='prepared set')
     p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
     p.add_argument('--out', default='runs/eval', help='folder for the tables; run again to resume')

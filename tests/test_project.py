@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIB, NBS = ROOT/'facecomp', ROOT/'nbs'
 
 # A module may import those to its left only.
-ORDER = 'core mesh faces align occlude occluders photos sets samples pack siamese networks daf field fit losses adversarial identity config checkpoint loop trainer methods judges terms rivals setups contest metrics verification distribution photofile hole find blend inference command demo page'.split()
+ORDER = 'core mesh faces align occlude occluders photos sets samples pack siamese networks daf field fit losses adversarial identity config checkpoint loop trainer methods judges terms rivals setups contest metrics verification distribution tables photofile hole find blend inference command demo page'.split()
 DIRECTIVES = {'default_exp', 'export', 'exporti', 'hide', 'eval:', 'cuda', 'slow'}
 HEAVY = 'gradio face_alignment onnxruntime fastcore nbdev execnb IPython ipywidgets pytest'.split()
 MAX_NOTEBOOK = 1_500_000 # bytes
@@ -311,7 +311,7 @@ def test_readme_options(argv):
     "Every script in README's commands is there and knows the options that it is given"
     if argv[0] == 'python': argv = argv[1:]
     if argv[0].endswith('.py'): assert (ROOT/argv[0]).exists(), argv[0]
-    said = usage(*argv[:2 if argv[1:2] == ['quality'] else 1])
+    said = usage(*argv[:2 if argv[0] == 'facecomp-eval' else 1])
     unknown = [o for o in argv if o.startswith('-') and not re.search(rf'(?<![\w-]){re.escape(o)}(?![\w-])', said)]
     assert not unknown, f'{unknown} not in\n{said}'
 

@@ -1,0 +1,116 @@
+"Tables 2 and 3 on tiny drawn sets, against direct computation."
+import csv, warnings
+import numpy as np, pytest, torch
+from facecomp.core import FacecompError, read_picture, rng_for, to_tensor, to_uint8, write_picture
+from facecomp.distribution import precision_recall, realism
+from facecomp.faces import procedural_face
+from facecomp.metrics import TABLES, main, net_for, psnr, ssim
+from facecomp.occlude import occlude
+from facecomp.occluders import L2SFO
+from facecomp.photos import PreparedFaces, TestFaces, prepare
+from facecomp.tables import ENOUGH, evaluate_occluders, evaluate_real, occluder_table, real_sheet, real_table
+
+def crude(x): return torch.nn.functional.adaptive_avg_pool2d(x, 8).mean(1).flatten(1)
+class Pairs(torch.nn.Module): # stands in for LPIPS
+    def forward(self, a, b, normalize): assert normalize; return (a-b).abs().mean((1, 2, 3), keepdim=True)
+
+@pytest.fixture(scope='module')
+def sets(tmp_path_factory):
+    "16 bare faces, four of them to train on; five masked ones"
+    tmp = tmp_path_factory.mktemp('tables')
+    drawn = [procedural_face(s, size=160, aligned=False) for s in range(16)]
+    names = [f'{i:02}.png' for i in range(16)]
+    np.savez(tmp/'marks.npz', name=names, landmarks68=np.stack([f.landmarks for f in drawn]))
+    for i, (n, f) in enumerate(zip(names, drawn)):
+        write_picture(tmp/'bare'/'utkface'/n, f.picture)
+        if i < 5: write_picture(tmp/'masked'/n, occlude(f.picture, f.landmarks, 'mask', rng_for(1, i))[0][20:, 10:-10])
+    (tmp/'bare'/'utkface.csv').write_text('file,split\n'+''.join(f"{n},{'train' if n < '04' else 'test'}\n" for n in names))
+    np.savez(tmp/'cut.npz', name=names[:5], landmarks68=np.stack([f.landmarks[:, :2]-[10, 20] for f in drawn[:5]]))
+    prepare('utkface', tmp/'bare', tmp/'bare_set', landmarks=tmp/'marks.npz', jobs=1, progress=False)
+    prepare('folder', tmp/'masked', tmp/'masked_set', landmarks=tmp/'cut.npz', jobs=1, progress=False)
+    return tmp
+
+@pytest.fixture(scope='module')
+def six(sets): return evaluate_occluders(sets/'bare_set', out=sets/'six', limit=2, with_lpips=False, progress=False)
+
+@torch.no_grad()
+def test_occluders_by_hand(sets, six):
+    "PSNR and SSIM of ours and of the input, face by face: the first and the last of twelve"
+    faces = PreparedFaces(sets/'bare_set', 'test'); ds = TestFaces(faces, L2SFO); net, _ = net_for(faces)
+    assert len(faces) == 12 and list(six) == [*L2SFO, 'mean']
+    for k in (1, 5):
+        d = [ds[i*6+k] for i in (0, 11)]
+        x, y, v = (torch.stack([e[n] for e in d]) for n in ('x', 'y', 'valid'))
+        for m, p in dict(occluded=x, ours=torch.cat([net(e[None]).pictures[0].clamp(0, 1) for e in x])).items():
+            assert psnr(p, y, v).mean().item() == pytest.approx(six[L2SFO[k]][m]['psnr'], abs=2e-3)
+            assert ssim(torch.where(v > 0, p, y), y, v).mean().item() == pytest.approx(six[L2SFO[k]][m]['ssim'], abs=2e-4)
+    assert six['mean']['ours']['pictures'] == 12 and six['hand']['telea']['pictures'] == 2
+
+def test_occluder_files(sets, six):
+    rows = list(csv.DictReader((sets/'six'/'occluders.csv').open()))
+    assert len(rows) == 7*5 and {r['occluder'] for r in rows} == {*L2SFO, 'mean'}
+    assert float(rows[0]['psnr']) == pytest.approx(six['mask']['ours']['psnr'])
+    tex = (sets/'six'/'occluders.tex').read_text()
+    assert tex.count(r'\\') == 36 and all(l.count('&') == 6 for l in tex.splitlines() if '&' in l) and 'nan' not in tex
+    assert len(occluder_table(six, ('ours',)).splitlines()) == 2+7
+
+def test_fid_needs_a_whole_large_set(sets, six, monkeypatch):
+    "Under 1,000 faces, or with a limit, no FID; the mean of the lines otherwise"
+    run = lambda **kw: evaluate_occluders(sets/'bare_set', crude, out=sets/'fids', masks=L2SFO[:2], with_lpips=False, name='8²', progress=False, **kw)
+    assert ENOUGH == 1000 and np.isnan(six['mean']['ours']['fid'])
+    monkeypatch.setattr('facecomp.tables.ENOUGH', 12)
+    assert np.isnan(run(limit=3)['mask']['ours']['fid'])
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        res = run()
+    assert res['mean']['ours']['fid'] == pytest.approx(np.mean([res[k]['ours']['fid'] for k in L2SFO[:2]]), abs=1e-3)
+    assert res['mask']['occluded']['fid'] > res['mask']['ours']['fid'] > 0
+
+@pytest.fixture(scope='module')
+def real(sets):
+    with pytest.MonkeyPatch.context() as m, warnings.catch_warnings():
+        warnings.simplefilter('ignore'); m.setattr('facecomp.tables.lpips_net', Pairs)
+        return evaluate_real(sets/'masked_set', sets/'bare_set', crude, out=sets/'real', name='8²', progress=False)
+
+@torch.no_grad()
+def test_real_by_hand(sets, real):
+    "Ten of twelve bare faces, alternately reference and held back, each in the outline of a masked photo"
+    masked, bare = PreparedFaces(sets/'masked_set'), PreparedFaces(sets/'bare_set', 'test')
+    grey = lambda p, v: torch.where(torch.from_numpy(v)[None] > 0, to_tensor(p), torch.tensor(.5))
+    outline = [masked.picture(j)[1] for j in range(5)]
+    assert min(v.mean() for v in outline) < .99                       # the crops leave something outside
+    picks = np.linspace(0, 11, 10).round().astype(int)
+    faces = [[grey(bare.picture(i)[0], bare.picture(i)[1]*outline[k]) for k, i in enumerate(p)] for p in (picks[::2], picks[1::2])]
+    net, _ = net_for(masked); ours = [to_uint8(net(to_tensor(masked.picture(j)[0])[None]).pictures[0][0].clamp(0, 1)) for j in range(5)]
+    assert np.array_equal(ours[3], read_picture(sets/'real'/'completed'/masked.rows[3]['file']))
+    pics = dict(masked=[grey(masked.picture(j)[0], outline[j]) for j in range(5)], ours=[grey(ours[j], outline[j]) for j in range(5)])
+    ref, ring = crude(torch.stack(faces[0])), rng_for(0).permutation(5)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for m, p in {**pics, 'bare faces': faces[1]}.items():
+            want = precision_recall(ref, crude(torch.stack(p)))
+            assert all(real[m][k] == pytest.approx(v) for k, v in want.items()), m
+            assert real[m]['realism'] == pytest.approx(float(np.median(realism(ref, crude(torch.stack(p))))), rel=1e-4)
+            pairs = np.mean([(p[ring[k]]-p[ring[k-1]]).abs().mean().item() for k in range(5)])
+            assert real[m]['lpips_pairs'] == pytest.approx(pairs, rel=1e-4)
+    change = np.mean([(a-b).abs().mean().item() for a, b in zip(pics['masked'], pics['ours'])])
+    assert real['ours']['lpips_change'] == pytest.approx(change, rel=1e-4) and np.isnan(real['masked']['lpips_change'])
+    assert all(np.isnan(v['fid']) and v['pictures'] == v['reference'] == 5 for v in real.values())
+
+def test_real_files(sets, real):
+    rows = list(csv.DictReader((sets/'real'/'real.csv').open()))
+    assert [r['method'] for r in rows] == ['masked', 'ours', 'bare faces'] and float(rows[1]['f1']) == pytest.approx(real['ours']['f1'])
+    tex = (sets/'real'/'real.tex').read_text()
+    assert all(l.count('&') == 7 for l in tex.splitlines() if '&' in l) and 'nan' not in tex and len(real_table(real).splitlines()) == 5
+    assert real_sheet(sets/'masked_set', sets/'real', 3).shape == (128, 3*256, 3)
+
+def test_real_refuses_another_job(sets, real):
+    with pytest.raises(FacecompError, match='another evaluation'):
+        evaluate_real(sets/'masked_set', sets/'bare_set', crude, out=sets/'real', limit=4, name='8²', progress=False)
+    with pytest.raises(FacecompError, match='no completions'): real_sheet(sets/'masked_set', sets/'none')
+
+def test_commands(sets, six, capsys):
+    assert {'occluders', 'real'} <= TABLES.keys()
+    main(['occluders', '--data', str(sets/'bare_set'), '--out', str(sets/'six'), '--limit', '2', '--no-lpips', '--no-fid', '--device', 'cpu', '--sheet', '2'])
+    assert occluder_table(six) in capsys.readouterr().out and (sets/'six'/'sheet.png').exists()
+    with pytest.raises(SystemExit, match='facecomp-eval real: .*no prepared set'): main(['real', '--data', str(sets/'none'), '--reference', str(sets/'bare_set')])
