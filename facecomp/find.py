@@ -160,8 +160,9 @@ def _windows(H, W, size, sides, stride): # (B,2,3)
     return np.array(out)
 
 def _keep_best(at, size, strength, near): # indices, best first, none nearer to a better one than `near` of its size
-    left, keep = list(np.argsort(-strength)), []
-    while left: i = left.pop(0); keep.append(i); left = [j for j in left if np.hypot(*(at[i]-at[j])) > near*max(size[i], size[j])]
+    left, keep = np.ones(len(at), bool), []
+    for i in np.argsort(-strength):
+        if left[i]: keep.append(i); left &= np.hypot(*(at-at[i]).T) > near*np.maximum(size, size[i])
     return keep
 
 def certainty(
@@ -171,10 +172,11 @@ def certainty(
     if not len(M): return []
     n = len(NUDGES)+1; moved = np.array([m2 for m in M for m2 in (m, *(nudge(m, size, h) for h in NUDGES))]); pose = look(see, photo, moved, size, conv)
     L = np.stack([warp_points(l, invert(m)) for l, m in zip(pose.landmarks.double().cpu().numpy(), moved)]).reshape(len(M), n, 68, 2); out = []
+    inside = cut_crops(np.full_like(photo, 255), M, size)[..., 0] == 255; contrast = [c[k].std() if k.any() else 0. for c, k in zip(cut_crops(photo, M, size), inside)]
     for i, m in enumerate(M):
         E = np.stack(eye_mouth(L[i]), 1); mid = np.median(E, 0); em = max(np.hypot(*(mid[1]-mid[0])), 1e-6)
         spread = float(np.median(np.linalg.norm(E-mid, axis=-1).mean(1)[1:])/em); res, area = (float(getattr(pose, f)[i*n:(i+1)*n].median()) for f in ('residual', 'area'))
-        score = float(np.exp(-(spread/.22)**2)*np.exp(-(max(res-1.5, 0)/6)**2)*np.clip(area/.35, 0, 1))
+        score = float(np.exp(-(spread/.22)**2)*np.exp(-(max(res-1.5, 0)/6)**2)*np.clip(area/.35, 0, 1)*min(1., contrast[i]/5))
         out.append(Found(m, np.median(L[i], 0), score, spread, res, area))
     return out
 
