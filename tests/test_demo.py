@@ -356,8 +356,8 @@ def result(page, tmp):
 
 def adjusted(page, tmp, box, value):
     "Set one of the sliders of the blending; the downloaded result"
-    old, link = page.inner_text('#said'), page.get_attribute('#file a[download]', 'href'); page.locator(f'#{box} input[type=number]').fill(str(value)); page.keyboard.press('Tab')
-    page.wait_for_function("([o, l]) => { const t = document.querySelector('#said').innerText, a = document.querySelector('#file a[download]'); return t.includes('without another') && t != o && a && a.href != l }", arg=[old, link])
+    link = page.get_attribute('#file a[download]', 'href'); page.locator(f'#{box} input[type=number]').fill(str(value)); page.keyboard.press('Tab')
+    page.wait_for_function("l => { const a = document.querySelector('#file a[download]'); return document.querySelector('#said').innerText.includes('without another') && a && a.getAttribute('href') != l }", arg=link)
     return np.asarray(Image.open(download(page, '#file', tmp)).convert('RGB'))
 
 def stroke(page):
