@@ -188,7 +188,7 @@ def find_faces(
     limit:int=16, # no more faces than this
     threshold:float=.85, # least score
     stride:float=.45, ratio:float=1.4, # of the windows: step (share of their side) and next size
-    candidates:int=24, # so many votes settle: fewer miss small faces among busy backgrounds
+    candidates:int=24, # so many votes settle in each square of the photo: fewer miss small faces among busy backgrounds
 ) -> list: # of Found, largest face first
     "All faces of a photo by the predicted field, without any detector. [C]"
     conv = convention(conv); H, W = photo.shape[:2]; k = min(1., size/smallest/min(H, W))
@@ -201,7 +201,7 @@ def find_faces(
     ok = np.flatnonzero(strength > .02)
     if not len(ok): return []
     at = np.stack([warp_points(mid[i], invert(M[i])) for i in ok]); scale = np.array([em[i]/np.sqrt(np.linalg.det(M[i][:, :2])) for i in ok])
-    best = ok[_keep_best(at, scale, strength[ok], .5)[:candidates]]; M, _ = settle(see, small, recrop(M[best], Pose(*(getattr(pose, f)[torch.as_tensor(best)] for f in ('landmarks', 'residual', 'area'))), size, conv), size, conv, 2)
+    best = ok[_keep_best(at, scale, strength[ok], .5)[:round(candidates*max(h, w)/min(h, w))]]; M, _ = settle(see, small, recrop(M[best], Pose(*(getattr(pose, f)[torch.as_tensor(best)] for f in ('landmarks', 'residual', 'area'))), size, conv), size, conv, 2)
     inside = lambda m: (lambda p, s: (p > -.2*s).all() and (p < np.array([w, h])+.2*s).all() and .6*low < s*size/usual < 2*top)(warp_points(c, invert(m)), usual/np.sqrt(abs(np.linalg.det(m[:, :2]))))
     M = np.array([m for m in M if inside(m)]).reshape(-1, 2, 3)
     if not len(M): return []

@@ -173,6 +173,7 @@ class FaceCompleter:
         except (RuntimeError, AssertionError): raise FacecompError(f"The device {device!r} is not there: try 'cpu', or 'auto'.") from None
         if finder == 'auto': finder = next(iter(ASSETS.glob('finder.safetensors')), None)
         finder = None if finder is None else load_weights(finder)
+        if finder and finder[0].heads is None: raise FacecompError("The finder's weights predict no field, so they can't look for faces: give others, or finder=None.")
         if path is not None and str(path).endswith('.onnx'): net = OnnxNet(path); return cls(net, net.info, 'cpu', finder)
         if path is None:
             path = ASSETS/'weights.safetensors'

@@ -358,6 +358,7 @@ def occlude_for(
 
 def two_views(
     pic, landmarks, seed:int, epoch:int, index:int, # as in `occlude_for`
+    kind:str='random', mix:dict=MIX, # as in `occlude`
 ) -> tuple: # (x_q, alpha_q), (x_k, alpha_k)
     "One photo under two different masks: query and key of stage 1. [P]"
-    return tuple(occlude_for(pic, landmarks, seed, epoch, index, view) for view in (0, 1))
+    return tuple(occlude_for(pic, landmarks, seed, epoch, index, view, kind, mix) for view in (0, 1))

@@ -8,7 +8,8 @@ __all__ = ['random_similarity', 'warp_sample', 'clutter', 'TrainFaces', 'augment
 # %% ../nbs/14_samples.ipynb #c2612332
 import cv2, numpy as np, torch
 from .core import FacecompError, rng_for, to_tensor
-from .occlude import occlude_for, two_views
+from .occlude import MIX, occlude_for, two_views
+from .occluders import L2SFO # glasses, cups, scarves and hands become kinds of `occlude`
 from .photos import PreparedFaces, mirror_field
 
 # %% ../nbs/14_samples.ipynb #bb906e04
@@ -61,8 +62,10 @@ class TrainFaces(torch.utils.data.Dataset):
         flip:bool=True, # mirror half of the samples
         jitter:float=0., # share of the samples that stand askew, before clutter [C]
         empty:float=0., # share of the samples that show clutter and no face [C]
+        mix:dict=None, # share of each kind of occluder; `MIX` by default
     ):
         self.faces, self.seed, self.kind, self.fields, self.flip, self.jitter, self.empty = faces, seed, kind, fields, flip, jitter, empty
+        self.mix = mix or MIX
         if fields and faces.fields is not None and faces.fields.shape != (faces.total, 2, faces.size, faces.size):
             raise FacecompError(f"The fields of {faces.root} belong to another state of the set: run data_scripts/make_uv.py again.")
         self.use = np.flatnonzero(faces.has_field) if fields and faces.fields is not None else np.arange(len(faces))   # a face without a field teaches no field
@@ -81,7 +84,7 @@ class TrainFaces(torch.utils.data.Dataset):
             back = clutter(self.faces.picture(int(self.use[rng.integers(len(self))]))[0], rng); inside = valid*(not none)
             pic, valid = np.where(inside[..., None] > 0, pic, back), np.ones_like(valid)
             if self.fields: C, face = C*inside, face*inside
-        occ, alpha = (pic, np.zeros_like(valid)) if none else occlude_for(pic, L, self.seed, epoch, i, kind=self.kind)
+        occ, alpha = (pic, np.zeros_like(valid)) if none else occlude_for(pic, L, self.seed, epoch, i, kind=self.kind, mix=self.mix)
         d = dict(x=to_tensor(occ), y=to_tensor(pic), valid=torch.from_numpy(valid)[None], hole=torch.from_numpy(alpha)[None],
                  index=torch.tensor(i), chance=torch.tensor(chance))
         if self.fields: d |= dict(C=torch.from_numpy(C), face=torch.from_numpy(face)[None])
@@ -117,13 +120,14 @@ class PairFaces(torch.utils.data.Dataset):
         seed:int=0, # which occluders fall
         augment:float=0., # 0: the views differ in their masks alone [P]; up to 1: also in crop, side and colours [C]
         ramp:int=0, # epochs in which the augmentation grows from nothing to its full strength [C]
+        kind:str='random', mix:dict=None, # occluders, as in `TrainFaces`
     ):
         if not 0 <= augment <= 1: raise FacecompError(f"augment must lie in [0,1], not {augment}.")
-        self.faces, self.seed, self.augment, self.ramp = faces, seed, augment, ramp
+        self.faces, self.seed, self.augment, self.ramp, self.kind, self.mix = faces, seed, augment, ramp, kind, mix or MIX
     def __len__(self): return len(self.faces)
     def __getitem__(self, key): # (epoch, index)
         epoch, i = key if isinstance(key, (tuple, list)) else (0, key)
-        pic, _ = self.faces.picture(i); both = two_views(pic, _marks(self.faces.landmarks[i]), self.seed, epoch, int(i))
+        pic, _ = self.faces.picture(i); both = two_views(pic, _marks(self.faces.landmarks[i]), self.seed, epoch, int(i), self.kind, self.mix)
         strength = self.augment*min(1, epoch/self.ramp if self.ramp else 1)
         q, k = (augment_view(to_tensor(v), rng_for(self.seed, epoch, int(i), n, 13), strength) for n, (v, _) in enumerate(both))
         return dict(x_q=q, x_k=k, index=torch.tensor(int(i)))

@@ -6,6 +6,9 @@ from PIL import Image
 from facecomp.core import ASSETS, FacecompError, portrait, read_picture, rng_for, to_tensor, to_uint8, write_picture
 from facecomp.align import LIGHTCNN, similarity, warp_picture, warp_points
 from facecomp.occlude import occlude
+from facecomp.daf import CompletionNet
+from facecomp.config import config_from_dict
+from facecomp.checkpoint import export_weights
 from facecomp.photofile import read_photo
 from facecomp.blend import feather, soft_hole
 from facecomp.command import complete_main, plan_outputs
@@ -207,6 +210,12 @@ def test_weights(completer, tmp_path):
         assert (FaceCompleter.from_pretrained(p, 'cpu').complete(x) == completer.complete(x)).all()
     assert completer.convention == LIGHTCNN
     with pytest.raises(FacecompError, match='device'): FaceCompleter.from_pretrained(device='abacus')
+
+def test_finder(tmp_path, completer):
+    blind = tmp_path/'blind'; cfg = config_from_dict(dict(net=dict(size=64, base=8, widest=16, outer=4, fuse_width=4, scales=3, fields=False)))
+    export_weights(blind, CompletionNet(cfg.net), cfg, completer.info['convention'])
+    with pytest.raises(FacecompError, match='predict no field.*finder=None'): FaceCompleter.from_pretrained(finder=blind)
+    own = FaceCompleter.from_pretrained(device='cpu', finder=None); assert own.finder is None and completer.finder is not None
 
 def test_hub(monkeypatch, tmp_path, completer):
     import huggingface_hub, huggingface_hub.constants
