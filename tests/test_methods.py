@@ -16,6 +16,7 @@ from facecomp.photos import PreparedFaces, prepare
 from facecomp.setups import method_config, method_config_from_dict, override_method
 from facecomp.rivals import LOSSES
 from facecomp.trainer import hole_psnr
+from states import flat
 
 QUICK = ['batch=2', 'steps=2', 'save_every=1', 'sheet_every=0', 'precision=no', 'workers=0', 'threads=0', 'vgg=random', 'warmup=0', 'judge_width=8']
 
@@ -30,15 +31,6 @@ def faces(tmp_path_factory):
     np.savez(d/'marks.npz', name=[f'{i}.png' for i in range(6)], landmarks68=np.stack([f.landmarks for f in drawn]))
     prepare('folder', d/'src', d/'set', size=64, landmarks=d/'marks.npz', jobs=1, progress=False)
     return d/'set'
-
-
-def flat(state, name=''):
-    "Every tensor of a nested state with its name"
-    if torch.is_tensor(state):
-        yield name, state
-    elif isinstance(state, (dict, list, tuple)):
-        for k, v in state.items() if isinstance(state, dict) else enumerate(state):
-            yield from flat(v, f'{name}.{k}')
 
 
 @pytest.mark.parametrize('name', LOSSES)

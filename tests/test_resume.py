@@ -13,6 +13,7 @@ import torch
 from facecomp.core import write_picture
 from facecomp.faces import procedural_face
 from facecomp.trainer import last_checkpoint, load_checkpoint
+from states import flat
 
 
 @pytest.fixture(scope='module')
@@ -84,12 +85,3 @@ def test_training_killed_and_resumed(photos, tmp_path, root):
     for name in ('pretrain/step_40.pt', 'step_60.pt'):
         a, b = (dict(flat(load_checkpoint(d/name)['state'])) for d in (tmp_path/'whole', out))
         assert a.keys() == b.keys() and len(a) > 50 and all(torch.equal(a[k], b[k]) for k in a)
-
-
-def flat(state, name=''):
-    "Every tensor of a nested state with its name"
-    if torch.is_tensor(state):
-        yield name, state
-    elif isinstance(state, (dict, list, tuple)):
-        for k, v in state.items() if isinstance(state, dict) else enumerate(state):
-            yield from flat(v, f'{name}.{k}')
