@@ -3,9 +3,10 @@
 python data_scripts/measure_siamese.py SET RUN... [--without RUN...] [--train 3000] [--seeds 3] [--out results.csv]
 
 RUN: run folders of `facecomp-train … --stage 1` (or their pretrain/ folders), one for each seed. --without: runs of stage 2 that had no stage 1.
-Rows: majority class, raw 16×16 pixels, random initialisation, stage 2 without stage 1, ours. Features: the encoder's last feature map, averaged over
-places; probes: logistic regression on standardised features of training faces under random masks, scored on the test faces under the nine masks
-in turn. Retrieval: the test photo under one mask looks for itself under another, with crop, side and colours changed, among all test photos.
+Rows: majority class, raw 16×16 pixels, random initialisation, stage 2 without stage 1, ours. Features: the maps of the encoder's levels, averaged over
+places, all of them (stage 2 takes them all over) and the last alone (which the contrast is taught on). Probes: logistic regression on standardised features
+of training faces under random masks, scored on every test face under each of the nine masks. Retrieval: the test photo under one mask looks for itself
+under another, with crop, side and colours changed, among all test photos; with z where there is a head, and with the pooled last map.
 """
 import argparse, csv, sys, warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 from facecomp.core import FacecompError, atomic, isolated_rng, rng_for, to_tensor
 from facecomp.occlude import TEST_MASKS, occlude, occlude_for
-from facecomp.photos import PreparedFaces
+from facecomp.photos import PreparedFaces, TestFaces
 from facecomp.samples import augment_view
 from facecomp.networks import Encoder, NetConfig
 from facecomp.siamese import ProjectionHead
@@ -25,28 +26,37 @@ AGES = (13, 26, 46, 66)
 
 
 class Views(Dataset):
-    "Face i under a mask: 'train' a random one, 'test' mask i mod 9, 'other' the next one, with crop, side and colours changed"
+    "Face i under a mask: 'train' a random one, 'query' mask i mod 9, 'key' the next one, with crop, side and colours changed"
     def __init__(self, faces, how, use=None): self.faces, self.how, self.use = faces, how, np.arange(len(faces)) if use is None else use
     def __len__(self): return len(self.use)
     def __getitem__(self, i):
         i = int(self.use[i]); pic, _ = self.faces.picture(i); L = self.faces.landmarks[i]; L = L[:, :2] if np.isnan(L).any() else L
         if self.how == 'train': return to_tensor(occlude_for(pic, L, 1, 1000, i)[0])
-        k = (i+(self.how == 'other')) % len(TEST_MASKS); x = to_tensor(occlude(pic, L, TEST_MASKS[k], rng_for(2, i))[0])
-        return augment_view(x, rng_for(3, i)) if self.how == 'other' else x
+        k = (i+(self.how == 'key')) % len(TEST_MASKS); x = to_tensor(occlude(pic, L, TEST_MASKS[k], rng_for(2, i))[0])
+        return augment_view(x, rng_for(3, i)) if self.how == 'key' else x
 
 
-def pictures(faces, how, use=None):
-    "Views of the faces whose numbers are in use (all by default), float32 (N,3,S,S)"
-    loader = DataLoader(Views(faces, how, use), 64, num_workers=1)
-    return torch.cat(list(tqdm(loader, desc=f'{how} views', leave=False)))
+class UnderNine(Dataset):
+    "Every face under each of the nine masks, face by face"
+    def __init__(self, faces): self.tests = TestFaces(faces)
+    def __len__(self): return len(self.tests)
+    def __getitem__(self, i): return self.tests[i]['x']
+
+
+def pictures(data, what):
+    "All pictures of a dataset, float32 (N,3,S,S)"
+    return torch.cat(list(tqdm(DataLoader(data, 64, num_workers=1), desc=f'{what} views', leave=False)))
 
 
 @torch.no_grad()
 def pooled(encoder, x, head=None):
-    "Pooled last feature (N,C), and z where there is a head"
-    encoder.eval(); feats = [encoder(b) for b in x.split(128)]
-    last = [f[-1] if isinstance(f, (list, tuple)) else f for f in feats]
-    return torch.cat([f.mean((2, 3)) for f in last]).numpy(), head and torch.cat([head(f) for f in last]).numpy()
+    "Pooled maps of all levels side by side (N,ΣC), the last one's width, and z where there is a head"
+    encoder.eval(); out, z = [], []
+    for b in x.split(128):
+        f = encoder(b)
+        out.append(torch.cat([l.mean((2, 3)) for l in f], 1))
+        if head: z.append(head(f[-1]))
+    return torch.cat(out).numpy(), f[-1].shape[1], torch.cat(z).numpy() if head else None
 
 
 def from_run(folder):
@@ -96,18 +106,20 @@ def main():
     train, test = PreparedFaces(a.set, 'train'), PreparedFaces(a.set, 'test'); n = min(a.train or len(train), len(train))
     use = np.linspace(0, len(train)-1, n).round().astype(int)                                # sets may lie in some order: utkface's is by age
     y, t = labels_of(train, use), labels_of(test); labels = {k: (y[k], t[k]) for k in y}
-    X, Q, K = pictures(train, 'train', use), pictures(test, 'test'), pictures(test, 'other'); rows = []
+    labels = {k: (of_train, np.repeat(of_test, len(TEST_MASKS))) for k, (of_train, of_test) in labels.items()}
+    X, T, Q, K = pictures(Views(train, 'train', use), 'train'), pictures(UnderNine(test), 'test'), *(pictures(Views(test, k), k) for k in ('query', 'key')); rows = []
 
     def row(name, seed, **kw):
         rows.append(dict(row=name, seed=seed, **{k: round(v, 2) for k, v in kw.items()})); print(rows[-1], flush=True)
 
     def features(name, seed, enc, head=None):
-        (ft, _), (fq, zq), (fk, zk) = (pooled(enc, v, head) for v in (X, Q, K)); m, s = ft.mean(0), ft.std(0)+1e-6
-        row(name, seed, **probe(ft, fq, labels), retrieval=found(zq, zk) if head else found(fq, fk, m, s), retrieval_feature=found(fq, fk, m, s))
+        (fx, w, _), (ft, *_), (fq, _, zq), (fk, _, zk) = (pooled(enc, v, head) for v in (X, T, Q, K)); m, s = fx[:, -w:].mean(0), fx[:, -w:].std(0)+1e-6
+        near = found(fq[:, -w:], fk[:, -w:], m, s); last = {f'{k}_last': v for k, v in probe(fx[:, -w:], ft[:, -w:], labels).items()}
+        row(name, seed, **probe(fx, ft, labels), **last, retrieval=found(zq, zk) if head else near, retrieval_last=near)
 
     row('majority', '', **{k: 100*float((t[t >= 0] == np.bincount(y[y >= 0]).argmax()).mean()) for k, (y, t) in labels.items()}, retrieval=100/len(test))
-    raw = [F.adaptive_avg_pool2d(v, 16).flatten(1).numpy() for v in (X, Q, K)]
-    row('raw 16×16', '', **probe(raw[0], raw[1], labels), retrieval=found(raw[1], raw[2], raw[0].mean(0), raw[0].std(0)+1e-6))
+    raw = [F.adaptive_avg_pool2d(v, 16).flatten(1).numpy() for v in (X, T, Q, K)]
+    row('raw 16×16', '', **probe(raw[0], raw[1], labels), retrieval=found(raw[2], raw[3], raw[0].mean(0), raw[0].std(0)+1e-6))
     nets = [from_run(r) for r in a.runs]
     for s in range(a.seeds):
         with isolated_rng(s): enc = Encoder(nets[0][2])
@@ -116,7 +128,7 @@ def main():
     for s, (enc, head, _) in enumerate(nets): features('stage 1', s, enc, head)
     if a.out:
         with atomic(Path(a.out)) as q, q.open('w', newline='') as f:
-            w = csv.DictWriter(f, ['row', 'seed', 'gender', 'age', 'race', 'retrieval', 'retrieval_feature'], restval=''); w.writeheader(); w.writerows(rows)
+            w = csv.DictWriter(f, ['row', 'seed', 'gender', 'age', 'race', 'gender_last', 'age_last', 'race_last', 'retrieval', 'retrieval_last'], restval=''); w.writeheader(); w.writerows(rows)
 
 
 if __name__ == '__main__':
