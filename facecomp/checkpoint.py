@@ -131,11 +131,11 @@ def export_encoder(
     return Path(out)/'encoder.safetensors'
 
 def start_from(
-    path:str|Path, # weights, an encoder, or a folder that holds one of them
+    path:str|Path, # weights, an encoder, or a folder that holds one of them (a run's folder too)
     net:CompletionNet, # gets them
 ) -> str: # what was loaded: 'network' or 'encoder'
     "Start a network from exported weights, or its E_q from stage 1, by name. Raises FacecompError where shapes differ. [P: E_q is carried over]"
-    path = Path(path); name = 'weights.safetensors' if (path/'weights.safetensors').exists() else 'encoder.safetensors'
+    path = Path(path); name = next((n for n in ('weights.safetensors', 'encoder.safetensors', 'pretrain/encoder.safetensors') if (path/n).exists()), 'weights.safetensors')
     path, info, sd = _read(path, name); part, what = (net.encoder, 'encoder') if info.get('stage') == 1 else (net, 'network')
     have = part.state_dict(); wrong = sorted({*have} ^ {*sd}) or [k for k in have if have[k].shape != sd[k].shape]
     if wrong:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'FILLS', 'METHODS_FROM', 'TABLES', 'psnr', 'ssim', 'lpips_net', 'mean_face', 'paste_mean', 'inpaint',
-           'same_job', 'net_for', 'spread_over', 'evaluate', 'summarise', 'markdown_table', 'field_score',
-           'evaluate_field', 'FeatureTable', 'result_sheet', 'main']
+           'same_job', 'picture_scores', 'net_for', 'spread_over', 'evaluate', 'summarise', 'markdown_table',
+           'field_score', 'evaluate_field', 'FeatureTable', 'result_sheet', 'main']
 
 # %% ../nbs/60_metrics.ipynb #9e181e40
 import argparse, csv, hashlib, importlib, json, math, sys
@@ -131,8 +131,12 @@ def _fills(b, mean):
             'navier-stokes': [inpaint(x, h, 'ns') for x, h in zip(xs, hs)]}
     return {'occluded': b['x'], **{n: torch.stack([to_tensor(p) for p in ps]) for n, ps in made.items()}}
 
-def _score(p, b, lp):
-    "All metrics of pictures p (B,3,S,S); outside the photo they count as right"
+def picture_scores(
+    p:torch.Tensor, # (B,3,S,S) completions in [0,1]
+    b:dict, # y (B,3,S,S) truth; valid, hole (B,1,S,S)
+    lp=None, # of lpips_net; None leaves LPIPS out
+) -> dict: # psnr, ssim, psnr_hole, lpips: (B,) each
+    "All metrics of each picture; outside the photo it counts as right. [P: PSNR, SSIM; C: the others]"
     y, valid = b['y'], b['valid']; q = torch.where(valid > 0, p, y)
     s = dict(psnr=psnr(p, y, valid), ssim=ssim(q, y, valid), psnr_hole=psnr(p, y, valid*(b['hole'] > .5)))
     if lp is not None: s['lpips'] = lp(q, y, normalize=True).flatten()
@@ -185,7 +189,7 @@ def evaluate(
             pics = dict(ours=net(b['x'].to(device)).pictures[0].float().clamp(0, 1))
             if baselines: pics |= _fills(b, mean)
             b = {k: v.to(device) for k, v in b.items()}; share = dict(valid=b['valid'].mean((1, 2, 3)), hole=(b['valid']*(b['hole'] > .5)).mean((1, 2, 3)))
-            scores = {n: _score(p.to(device), b, lp) for n, p in pics.items()}
+            scores = {n: picture_scores(p.to(device), b, lp) for n, p in pics.items()}
             _write(f, [dict(face=i, mask=m, method=n, valid_share=f"{share['valid'][k]:.4f}", hole_share=f"{share['hole'][k]:.4f}",
                             **{c: f'{v[k].item():.6f}' for c, v in s.items()}) for n, s in scores.items() for k, m in enumerate(masks)])
             f.flush()
@@ -293,7 +297,7 @@ def result_sheet(
     return np.concatenate([np.concatenate(rows[c*k:(c+1)*k]) for c in range(cols)], 1)
 
 TABLES = dict(fid='facecomp.distribution:main', verify='facecomp.verification:main', # tables of later notebooks: module and function that makes them
-              occluders='facecomp.tables:occluders_main', real='facecomp.tables:real_main')
+              occluders='facecomp.tables:occluders_main', real='facecomp.tables:real_main', ablation='facecomp.ablation:main')
 
 def main(argv=None):
     "facecomp-eval: score weights on a prepared set."
@@ -302,7 +306,7 @@ def main(argv=None):
     p = argparse.ArgumentParser('facecomp-eval', description='Score completions on the test split of a prepared set, under the nine masks of the paper.')
     p.add_argument('table', choices=['quality', 'field', *TABLES], help='quality: PSNR, SSIM, LPIPS, PSNR in the hole, for ours and the simple fills; '
                    'field: error of the predicted dense field; fid: FID, precision, recall, realism; verify: who is it?; occluders: six objects before the face; '
-                   'real: masked photos without a truth (each has its own --help)')
+                   'real: masked photos without a truth; ablation: what each part is worth, trained anew (each has its own --help)')
     p.add_argument('--data', required=True, help='prepared set')
     p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
     p.add_argument('--out', default='runs/eval', help='folder for the tables; run again to resume')
