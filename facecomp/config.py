@@ -107,7 +107,7 @@ PRESETS = {
                   workers=0, save_every=10, sheet_every=15, ema=.9, pretrain=dict(steps=10, batch=8, queue=4, save_every=5)),
     'small': dict(net=NETS['small'], loss=dict(texture_layers=(1,), texture_crop=64, perceptual_weight=.1, style_weight=10., uv_weight=1.), batch=8,
                   steps=18000, lr=5e-4, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='bf16', threads=1,
-                  pretrain=dict(steps=4000, batch=64, queue=3900, optimizer='adam', lr=5e-4, weight_decay=0., augment=1., ramp=16)),
+                  pretrain=dict(steps=8000, batch=64, queue=3900, optimizer='adam', lr=5e-4, weight_decay=0., augment=1., ramp=16)),
     'finder': dict(net=dict(size=64, base=32, widest=256, outer=16, fuse_width=8, scales=3),
                   loss=dict(rec_weight=1., uv_weight=4., perceptual_weight=0., style_weight=0., structure_layers=(1, 2, 3)), batch=32, jitter=.85, empty=.1,
                   steps=12_000, lr=1e-3, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='bf16', threads=1),
