@@ -75,6 +75,7 @@ def ablate(
     seeds:list=(0,),
     encoder:str=None, # run folders of stage 1, with {seed} in their name; without it no row has a stage 1
     judge=None, # a callable: network, label → scores; Judge(data) by default
+    how:dict=None, # what the scores depend on beside the settings (faces, FID …): a row that was scored otherwise is scored again
     progress:bool=True,
 ) -> list: # of dicts: row, seed, pictures and COLUMNS
     "Train every row with every seed on the same pictures, score it, keep what is done. [P: Table 6]"
@@ -82,11 +83,11 @@ def ablate(
     if 'no-stage1' in rows and not encoder: raise FacecompError("The row no-stage1 leaves out what is not there: name the runs of stage 1 (encoder, --encoder).")
     todo = [(r, s, override(cfg, [f'seed={s}', *([f'init={encoder.format(seed=s)}'] if encoder else []), *row_settings(r)])) for s in seeds for r in rows]
     for row, seed, c in todo:
-        run, now = out/f'{row}_{seed}', json.loads(json.dumps(asdict(c))); note = run/'scores.json'
-        if note.exists() and (had := json.loads(note.read_text()))['config'] != now: raise FacecompError(f"{run} was made with other settings: choose another folder.")
-        if not note.exists():
+        run, now = out/f'{row}_{seed}', json.loads(json.dumps(asdict(c))); note = run/'scores.json'; had = json.loads(note.read_text()) if note.exists() else None
+        if had and had['config'] != now: raise FacecompError(f"{run} was made with other settings: choose another folder.")
+        if not had or had.get('how') != how:
             train(c, data, run, resume=True, stages=(2,), progress=progress); judge = judge or Judge(data)
-            had = dict(config=now, scores=dict(row=row, seed=seed, pictures=c.steps*c.batch, **judge(load_weights(run)[0], f'{row} {seed}')))
+            had = dict(config=now, how=how, scores=dict(row=row, seed=seed, pictures=c.steps*c.batch, **judge(load_weights(run)[0], f'{row} {seed}')))
             with atomic(note) as p: p.write_text(json.dumps(had | dict(scores={k: None if v != v else v for k, v in had['scores'].items()})))
         done.append({k: np.nan if v is None else v for k, v in had['scores'].items()})
     with atomic(out/'ablation.csv') as p, p.open('w', newline='') as f:
@@ -119,5 +120,5 @@ def main(argv=None):
     p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where the scores are computed'); a = p.parse_args(argv)
     try:
         cfg = override(preset(a.preset), a.settings); ask = lambda *x, made=[]: (made or made.append(Judge(a.data, a.faces, a.file, not a.no_lpips, a.device)) or made)[0](*x)
-        print(ablation_table(ablate(a.data, a.out, cfg, a.rows, a.seeds, a.encoder, ask)))
+        print(ablation_table(ablate(a.data, a.out, cfg, a.rows, a.seeds, a.encoder, ask, dict(faces=a.faces, fid=bool(a.file), lpips=not a.no_lpips))))
     except FacecompError as e: sys.exit(f'facecomp-eval: {e}')
