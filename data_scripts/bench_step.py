@@ -2,7 +2,8 @@
 
 python data_scripts/bench_step.py [--preset small] [--data PREPARED] [--all] [--rounds 8] [--steps 30] [--threads 1] [--device cpu|cuda] [--set key=value …]
 
-Ours: the trainer's own step with the preset's settings (bf16, channels last, fused Adam; on a GPU compiled), VGG once a picture, the truth without gradient.
+Ours: the trainer's own step with the preset's settings (bf16, channels last, fused Adam; on a GPU compiled), VGG once a picture, the truth without gradient,
+the embedder's batch norms folded into its convolutions.
 Plain: fp32, contiguous, not compiled, every loss with its own resizing and its own VGG or embedder passes, the judge asked one layer at a time.
 VGG and the embedder are frozen in both. Both losses are compared first, in fp32, and their gradients, in float64. Also: pictures/s, share of the time the step waits for
 the loader, peak memory (each in a process of its own), and the floor: the step's multiply-adds over the rate that large matrix products reach here.
@@ -18,6 +19,7 @@ from facecomp.config import PRESETS, override, preset
 from facecomp.core import data_root, masked_resize, write_picture
 from facecomp.daf import CompletionNet
 from facecomp.faces import procedural_face
+from facecomp.identity import Embedder
 from facecomp.loop import StepBatches, make_accelerator
 from facecomp.losses import CompletionLoss, gram, hinge_d, hinge_g, hole_crops, identity_loss, masked_l1
 from facecomp.photos import PreparedFaces, encode_field, prepare
@@ -68,7 +70,8 @@ class Plain:
         self.net, self.ema = (CompletionNet(stage.cfg.net).to(device) for _ in range(2))      # no copy: a prepared network's forward runs under autocast
         for net, like in ((self.net, stage.raw), (self.ema, stage.ema)): net.load_state_dict(like.state_dict())
         self.opt = torch.optim.Adam(self.net.parameters(), self.cfg.lr, betas=self.cfg.betas)
-        self.vgg, self.embedder = (copy.deepcopy(stage.loss_fn.vgg).to(**flat) if stage.loss_fn.vgg is not None else None), stage.loss_fn.identity
+        self.vgg = copy.deepcopy(stage.loss_fn.vgg).to(**flat) if stage.loss_fn.vgg is not None else None
+        self.embedder = Embedder.load(self.cfg.loss.identity, stage.convention).to(device) if stage.loss_fn.identity is not None else None      # its batch norms not folded
         self.disc = PatchDiscriminator(stage.cfg.disc).to(device) if stage.disc is not None else None
         if self.disc is not None: self.disc.load_state_dict(stage.disc.state_dict()); self.opt_disc = torch.optim.Adam(self.disc.parameters(), self.cfg.lr_disc, betas=self.cfg.betas_disc)
 

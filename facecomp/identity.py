@@ -177,6 +177,12 @@ class Embedder(nn.Module):
 
     def train(self, mode=True): return super().train(False)
 
+    def fuse(self): # -> Embedder
+        "TorchScript's batch norms go into its convolutions: the same vectors, sooner; device and dtype are fixed then. [C]"
+        if isinstance(self.net, torch.jit.ScriptModule) and next(self.net.parameters(), None) is not None:
+            with warnings.catch_warnings(): warnings.simplefilter('ignore'); self.net = torch.jit.freeze(self.net.eval())
+        return self
+
     def forward(self,
         x:torch.Tensor, # (B,3,S,S) in [0,1], aligned as .conv says, S any size
         valid:torch.Tensor=None, # (B,1,S,S): what is outside the photo is shown black

@@ -123,6 +123,7 @@ class CompletionTraining(Stage):
         if start: start_from(start, self.raw)
         if cfg.precision == 'float64': self.raw.double(); loss.double()
         if cfg.channels_last: self.raw.to(memory_format=torch.channels_last); loss.to(memory_format=torch.channels_last)
+        if judge is not None and cfg.precision != 'float64': judge.fuse()
         self.loss_fn, net = loss, torch.compile(self.raw) if cfg.compile else self.raw
         self.net, self.opt = acc.prepare(net, torch.optim.Adam(self.raw.parameters(), cfg.lr, betas=cfg.betas, fused=True))
         self.net.train(); self.ema = copy.deepcopy(self.raw).requires_grad_(False)
