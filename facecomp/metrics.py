@@ -297,7 +297,7 @@ def result_sheet(
     return np.concatenate([np.concatenate(rows[c*k:(c+1)*k]) for c in range(cols)], 1)
 
 TABLES = dict(fid='facecomp.distribution:main', verify='facecomp.verification:main', # tables of later notebooks: module and function that makes them
-              occluders='facecomp.tables:occluders_main', real='facecomp.tables:real_main', ablation='facecomp.ablation:main', comparison='facecomp.comparison:main')
+              occluders='facecomp.tables:occluders_main', real='facecomp.tables:real_main', ablation='facecomp.ablation:main', comparison='facecomp.comparison:main', timing='facecomp.timing:main')
 
 def main(argv=None):
     "facecomp-eval: score weights on a prepared set."
@@ -306,7 +306,7 @@ def main(argv=None):
     p = argparse.ArgumentParser('facecomp-eval', description='Score completions on the test split of a prepared set, under the nine masks of the paper.')
     p.add_argument('table', choices=['quality', 'field', *TABLES], help='quality: PSNR, SSIM, LPIPS, PSNR in the hole, for ours and the simple fills; '
                    'field: error of the predicted dense field; fid: FID, precision, recall, realism; verify: who is it?; occluders: six objects before the face; '
-                   'real: masked photos without a truth; ablation: what each part is worth, trained anew; comparison: several methods side by side (each has its own --help)')
+                   'real: masked photos without a truth; ablation: what each part is worth, trained anew; comparison: several methods side by side; timing: milliseconds (each has its own --help)')
     p.add_argument('--data', required=True, help='prepared set')
     p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
     p.add_argument('--out', default='runs/eval', help='folder for the tables; run again to resume')
