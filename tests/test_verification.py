@@ -124,9 +124,9 @@ def test_verify_on_real_faces(few_lfw, data_root, tmp_path, capsys):
         # the list still names all 2,400 pairs: those whose photos weren't prepared are left out, with a warning
         res = verify(data, file, out=tmp_path/'a', masks=masks, progress=False, draws=50)
     assert res['untouched']['auc'][0] > .95 and res['untouched']['auc'][0] >= res['masked']['auc'][0]-.02
-    assert (tmp_path/'a'/'roc.png').stat().st_size > 5000 and (tmp_path/'a'/'verification.tex').read_text().count('\\\\') == 4
+    assert (tmp_path/'a'/'roc.png').stat().st_size > 5000 and (tmp_path/'a'/'verification.tex').read_text().count('\\\\') == 5
     rows = (tmp_path/'a'/'verification.csv').read_text().splitlines()
-    assert len(rows) == 1+3*2+1 and rows[1].split(',')[1:3] == ['untouched', 'average']
+    assert len(rows) == 1+4*3+2*2 and rows[1].split(',')[1:3] == ['untouched', 'average']
     done = np.load(tmp_path/'a'/'features_done.npy', mmap_mode='r+')
     done[::2] = False
     done.flush()
