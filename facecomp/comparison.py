@@ -34,11 +34,11 @@ def paired_interval(
     return float(s.sum()/max(n.sum(), 1)), float(lo), float(hi)
 
 # %% ../nbs/66_comparison.ipynb #7a7189b0
-def _scores(out, column): # (N,K) of the tested method, from pictures.csv
-    with (Path(out)/'pictures.csv').open() as f: rows = [r for r in csv.DictReader(f) if r['method'] == 'ours']
-    faces, masks = (list(dict.fromkeys(r[k] for r in rows)) for k in ('face', 'mask')); S = np.full((len(faces), len(masks)), np.nan)
-    at, to = ({v: i for i, v in enumerate(names)} for names in (faces, masks))
-    for r in rows: S[at[r['face']], to[r['mask']]] = float(r[column] or 'nan')
+def _scores(out, column, picked, masks): # (N,K) of the tested method, from pictures.csv, which may hold more faces, in the order in which they were made
+    at, to, S = {str(i): n for n, i in enumerate(picked)}, {m: k for k, m in enumerate(masks)}, np.full((len(picked), len(masks)), np.nan)
+    with (Path(out)/'pictures.csv').open() as f:
+        for r in csv.DictReader(f):
+            if r['method'] == 'ours' and r['face'] in at: S[at[r['face']], to[r['mask']]] = float(r[column] or 'nan')
     return S
 
 @torch.no_grad()
@@ -68,6 +68,7 @@ def compare(
     bad = [n for n in weights if not n or Path(n).name != n]
     if bad: raise FacecompError(f"{bad[0]!r} can't be a method's name: it names a folder of {out}.")
     nets = {n: net_for(faces, w) for n, w in weights.items()}                               # all of them fit, before the first hour
+    if features not in (None, 'inception') and not callable(features): raise FacecompError(f"features must be 'inception' or a callable, not {features!r}.")
     look = features if features is None or callable(features) else inception_features(file); look = look.to(device) if hasattr(look, 'to') else look
     for n, (net, path) in nets.items():
         v = evaluate(data, path, out/n, masks, limit, True, with_lpips, baselines=False, device=device, progress=progress)['ours']; how = load_method(path)[1]['train']; how = how.get('run', how)
@@ -76,7 +77,7 @@ def compare(
             job = dict(manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=list(masks), faces=len(picked), features=features if isinstance(features, str) else 'callable'); same_job(out/'truth', **job)
             same_job(out/n/'features', weights=path, **job); real = _features(faces, picked, look, None, masks, out/'truth', 'truth', device, progress)
             res[n]['fid'] = fid(real, _features(faces, picked, look, net.to(device), masks, out/n/'features', n, device, progress))
-        for c in METRICS: res[n][f'{c}-first'] = paired_interval(_scores(out/first, c), _scores(out/n, c)) if n != first and np.isfinite(v[c]) else (np.nan,)*3
+        for c in METRICS: res[n][f'{c}-first'] = paired_interval(*(_scores(out/m, c, picked, masks) for m in (first, n))) if n != first and np.isfinite(v[c]) else (np.nan,)*3
     with atomic(out/'comparison.csv') as p, p.open('w', newline='') as f:
         w = csv.writer(f); w.writerow(['method', 'parameters_M', 'pictures_seen', *METRICS, 'fid', *(f'{c}-{first}{e}' for c in METRICS for e in ('', '_low', '_high'))])
         w.writerows([n, f"{v['parameters']:.2f}", v['pictures'], *(f'{v[c]:.5f}' for c in (*METRICS, 'fid')), *(f'{x:.5f}' for c in METRICS for x in v[f'{c}-first'])] for n, v in res.items())
