@@ -2,7 +2,7 @@
 
 python data_scripts/bench_step.py [--preset small] [--data PREPARED] [--all] [--rounds 8] [--steps 30] [--threads 1] [--device cpu|cuda] [--set key=value …]
 
-Ours: the trainer's own step with the preset's settings (bf16, channels last, fused Adam; on a GPU compiled), VGG once a picture, the truth without gradient,
+Ours: the trainer's own step with the preset's settings (bf16 where the machine has it, channels last, fused Adam; on a GPU compiled), VGG once a picture, the truth without gradient,
 the embedder's batch norms folded into its convolutions.
 Plain: fp32, contiguous, not compiled, every loss with its own resizing and its own VGG or embedder passes, the judge asked one layer at a time.
 VGG and the embedder are frozen in both. Both losses are compared first, in fp32, and their gradients, in float64. Also: pictures/s, share of the time the step waits for
@@ -20,7 +20,7 @@ from facecomp.core import data_root, masked_resize, write_picture
 from facecomp.daf import CompletionNet
 from facecomp.faces import procedural_face
 from facecomp.identity import Embedder
-from facecomp.loop import StepBatches, make_accelerator
+from facecomp.loop import StepBatches, make_accelerator, settle
 from facecomp.losses import CompletionLoss, gram, hinge_d, hinge_g, hole_crops, identity_loss, masked_l1
 from facecomp.photos import PreparedFaces, encode_field, prepare
 from facecomp.trainer import CompletionTraining, uses_fields
@@ -127,7 +127,7 @@ def build(a, root):
     if data_root() is None: more.append('loss.vgg=""')
     if a.all: more += ['loss.identity_weight=.1', 'loss.identity=auto', 'loss.adversarial_weight=.1']
     if a.device == 'cuda': more.append('compile=true')
-    cfg = override(cfg, more+a.set); faces = PreparedFaces(a.data or root, 'train'); acc = make_accelerator(cfg)
+    cfg = settle(override(cfg, more+a.set)); faces = PreparedFaces(a.data or root, 'train'); acc = make_accelerator(cfg)
     if cfg.threads: torch.set_num_threads(cfg.threads)
     return cfg, CompletionTraining(cfg, faces, acc), acc
 

@@ -61,7 +61,7 @@ class Config:
     jitter:float=0.                # share of the samples that stand askew, for finding faces [C]
     empty:float=0.                 # share of the samples that show no face, for finding faces [C]
     seed:int=0
-    precision:str='no'             # 'no', 'bf16', 'fp16'; 'float64' for tests of exactness
+    precision:str='no'             # 'no', 'bf16', 'fp16'; 'auto': bf16 where the hardware has it [C]; 'float64' for tests of exactness
     channels_last:bool=True        # memory layout of convolutions
     compile:bool=False             # torch.compile; pays on a GPU
     workers:int=1                  # processes that load data
@@ -106,13 +106,13 @@ PRESETS = {
     'tiny':  dict(net=NETS['tiny'], loss=dict(style_weight=0., perceptual_weight=0., structure_layers=(1, 2, 3, 4, 5)), batch=4, steps=30, lr=3e-3,
                   workers=0, save_every=10, sheet_every=15, ema=.9, pretrain=dict(steps=10, batch=8, queue=4, save_every=5)),
     'small': dict(net=NETS['small'], loss=dict(texture_layers=(1,), texture_crop=64, perceptual_weight=.1, style_weight=10., uv_weight=1.), batch=8,
-                  steps=18000, lr=5e-4, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='bf16', threads=1,
+                  steps=18000, lr=5e-4, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='auto', threads=1,
                   pretrain=dict(steps=8000, batch=64, queue=3900, optimizer='adam', lr=5e-4, weight_decay=0., augment=1., ramp=16)),
     'finder': dict(net=dict(size=64, base=32, widest=256, outer=16, fuse_width=8, scales=3),
                   loss=dict(rec_weight=1., uv_weight=4., perceptual_weight=0., style_weight=0., structure_layers=(1, 2, 3)), batch=32, jitter=.85, empty=.1,
-                  steps=12_000, lr=1e-3, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='bf16', threads=1),
+                  steps=12_000, lr=1e-3, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='auto', threads=1),
     'base':  dict(net=NETS['base'], loss=dict(perceptual_weight=1.), batch=8, steps=300_000, lr=2e-4, schedule='cosine', warmup=1000, clip=1.,
-                  precision='bf16', workers=8, compile=True, pretrain=dict(steps=20_000, optimizer='adam', lr=5e-4, augment=1., ramp=3)),
+                  precision='auto', workers=8, compile=True, pretrain=dict(steps=20_000, optimizer='adam', lr=5e-4, augment=1., ramp=3)),
     'paper': dict(net=NETS['paper'], loss=dict(identity_weight=.1, identity='auto', adversarial_weight=.1), batch=8, steps=500_000, workers=8,
                   pretrain=dict(steps=300_000, m=.9, schedule='constant')),
 }

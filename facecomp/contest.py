@@ -7,6 +7,7 @@ __all__ = ['METHOD_WEIGHTS', 'MethodTraining', 'export_method', 'load_method', '
 
 # %% ../nbs/65_contest.ipynb #28448f1f
 import argparse, contextlib, copy, json, sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
 from .core import FacecompError, atomic, isolated_rng, to_uint8
@@ -15,7 +16,7 @@ from .samples import TrainFaces
 from .losses import VGGFeatures
 from .config import PARTS, override, config_difference
 from .checkpoint import last_checkpoint, load_weights
-from .loop import Stage, make_accelerator, optimise, learning_rate, update_ema, run_stage
+from .loop import Stage, settle, make_accelerator, optimise, learning_rate, update_ema, run_stage
 from .trainer import hole_psnr, train
 from .methods import METHODS, build
 from .rivals import RIVALS
@@ -128,7 +129,7 @@ def train_method(
     limit:int=None, # only the first so many training faces
 ) -> dict: # steps done, bad steps, best score, pictures a second, the last loss terms
     "Train a compared method. [C]"
-    run, faces = cfg.run, PreparedFaces(data, 'train', limit)
+    cfg = replace(cfg, run=settle(cfg.run)); run, faces = cfg.run, PreparedFaces(data, 'train', limit)
     if run.threads: torch.set_num_threads(run.threads)
     if faces.size != cfg.size: raise FacecompError(f"{data} holds {faces.size}² pictures, the network is for {cfg.size}²: prepare with --size {cfg.size}, or set size={faces.size}.")
     if run.batch > 1 and len(faces) < 2: raise FacecompError(f"{data} has a single training face: the unpaired methods need others.")

@@ -17,7 +17,7 @@ from .rivals import LOSSES, RIVALS
 _HOW = dict(dfnet=dict(lr=2e-4, betas=(.9, .999)), gmcnn=dict(lr=1e-5, betas=(.5, .9), lr_disc=1e-5, betas_disc=(.5, .9)),
             spade=dict(lr=1e-4, betas=(0., .9), lr_disc=4e-4, betas_disc=(0., .9)),
             cyclegan=dict(lr=2e-4, betas=(.5, .999), lr_disc=2e-4, betas_disc=(.5, .999)), cut=dict(lr=2e-4, betas=(.5, .999), lr_disc=2e-4, betas_disc=(.5, .999)))
-_SMALL = dict(batch=8, steps=3750, schedule='cosine', warmup=200, clip=1., precision='bf16', threads=1)
+_SMALL = dict(batch=8, steps=3750, schedule='cosine', warmup=200, clip=1., precision='auto', threads=1)
 _SMALL_RATES = dict(dfnet=dict(lr=5e-4), gmcnn=dict(lr=2e-4, lr_disc=2e-4))                # 30,000 pictures are few [C]
 
 @dataclass

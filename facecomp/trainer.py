@@ -23,7 +23,7 @@ from .identity import Embedder
 from .config import Config, PRESETS, preset, override, config_from_dict, config_difference
 from .checkpoint import (export_weights, load_weights, export_encoder, start_from, save_checkpoint, load_checkpoint,
                                  last_checkpoint)
-from .loop import Stage, make_accelerator, optimise, learning_rate, update_ema, run_stage, StepBatches
+from .loop import Stage, settle, make_accelerator, optimise, learning_rate, update_ema, run_stage, StepBatches
 
 # %% ../nbs/50_trainer.ipynb #23328d4e
 class Pretraining(Stage):
@@ -191,6 +191,7 @@ def train(
     stages:tuple=(1, 2), # (1,): pre-training alone; (2,): completion alone, from cfg.init
 ) -> dict: # steps done, bad steps, best score, pictures a second, the last loss terms, of the last stage that ran
     "Stage 1 (where cfg.pretrain.steps asks for it and cfg.init doesn't replace it), then stage 2. [P, Sec. 3.4, 4.2]"
+    cfg = settle(cfg)
     if cfg.threads: torch.set_num_threads(cfg.threads)
     out, start, res = Path(out), cfg.init, {}; faces = _faces(cfg, data, limit, fields=2 in stages); first, last = out/'pretrain', last_checkpoint(out)
     if last and not resume and 2 in stages: raise FacecompError(f"{out} already holds a run ({last.name}): give --resume to go on with it, or another --out.")
