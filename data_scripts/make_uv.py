@@ -96,7 +96,7 @@ def make_uv(root, bfm=None, tri=None, prior=None, given=False, jobs=2, progress=
         raise FacecompError('--bfm and --tri belong together: give both, or none for the embedded model.')
     if given and not bfm:
         raise FacecompError("--given draws BFM's parameters: give --bfm and --tri too.")
-    faces = PreparedFaces(root)
+    faces = PreparedFaces(root, occluded=True)                    # a field for every row of the set
     spec = tuple(str(Path(p).resolve()) if p else None for p in (bfm, tri, prior))
     model = open_model(*spec)
     with np.load(root/'landmarks.npz') as d:

@@ -44,7 +44,7 @@ class Config:
     disc:DiscConfig=field(default_factory=DiscConfig)
     pretrain:PretrainConfig=field(default_factory=PretrainConfig)
     batch:int=16                   # pictures a step, over all processes
-    accumulate:int=1               # parts that a step's batch is computed in: same numbers, less memory [C]
+    accumulate:int=1               # parts that a step's batch is computed in: same numbers (but for a judge's power iteration and batch norm), less memory [C]
     steps:int=100_000              # optimiser steps
     lr:float=1e-4                  # Adam [P]
     betas:tuple=(.5, .9)           # [R]

@@ -42,8 +42,8 @@ class MethodTraining(Stage):
         run, family = cfg.run, cfg.method.removesuffix('-small'); self.cfg, self.acc, self.val, self.convention, self.label = cfg, acc, val, faces.convention, cfg.method
         if acc.num_processes > 1: raise FacecompError("The compared methods train in one process: start facecomp-train-method without torchrun.")
         if run.precision == 'float64' or run.accumulate > 1 or run.compile: raise FacecompError("The compared methods know no precision='float64', accumulate or compile: leave them out.")
-        self.dataset = TrainFaces(faces, run.seed, run.occluder, False, run.flip, run.jitter)
-        if faces.fields is not None: self.dataset.use = np.flatnonzero(faces.has_field)     # the faces that ours is trained on
+        self.dataset = TrainFaces(faces, run.seed, run.occluder, False, run.flip, run.jitter, run.empty, run.mix)
+        if faces.has_field.any(): self.dataset.use = np.flatnonzero(faces.has_field)      # the faces that ours is trained on
         self.batch, self.steps, self.save_every, self.max_bad = run.batch, run.steps, run.save_every, run.max_bad
         with isolated_rng(run.seed):
             self.rival = RIVALS[family](build(cfg.method, cfg.size, **cfg.net), cfg.size, cfg.loss, cfg.judge_width, cfg.texture_layers, cfg.texture_crop).to(acc.device)
@@ -65,8 +65,8 @@ class MethodTraining(Stage):
         if good: update_ema(self.ema, r.net, min(run.ema, (n+1)/(10+n)))
         if r.judge is None or not good: return loss, norm, terms, good
         for g in self.opt_disc.param_groups: g['lr'] = learning_rate(n, run.lr_disc, run.steps, run.schedule, run.warmup)
-        _, _, more, _ = optimise(self.acc, r.judge, self.opt_disc, [batch], lambda b: r.appraise(b, shown[0]), run.clip)
-        return loss, norm, terms | more, good
+        _, _, more, learnt = optimise(self.acc, r.judge, self.opt_disc, [batch], lambda b: r.appraise(b, shown[0]), run.clip)
+        return loss, norm, terms | more, good and learnt
 
     def _own(self): return {k: v for k, v in self.cfg.plain().items() if k not in ('run', 'vgg')}
     def state(self):
@@ -77,7 +77,7 @@ class MethodTraining(Stage):
         if diff: raise FacecompError("The checkpoint was made with other settings: " + '; '.join(diff))
         for part, name in ((self.rival, 'rival'), (self.ema, 'ema'), (self.opt, 'opt'), (self.opt_disc, 'opt_disc')):
             if part is not None: part.load_state_dict(s[name])
-        if s['scaler']: self.acc.scaler.load_state_dict(s['scaler'])
+        if s['scaler'] and self.acc.scaler is not None: self.acc.scaler.load_state_dict(s['scaler'])
     def postfix(self, loss, terms): return f'loss {loss:.3f} ' + ' '.join(f'{k} {v.item():.3f}' for k, v in list(terms.items())[:3])
     @torch.no_grad()
     def sheet(self, batch, rows=6):

@@ -124,6 +124,7 @@ class Stage:
     def settings(self, plain): "The part of the configuration that must be the same on resume"; return plain
     def postfix(self, loss, terms): "A few words for the progress bar"; return f'loss {loss:.3f}'
     def sheet(self, batch): "Picture of where the run stands, uint8 (H,W,3), or None"; return None
+    def lr(self, n): "Learning rate of step n, for the log"; raise NotImplementedError
     def validate(self): "Score on the validation split, higher is better, or None"; return None
     def keep_best(self, out): "Called when the score is the best so far"
     def finish(self, out): "Called at the end, in the main process: write what the stage is for"
@@ -139,6 +140,8 @@ def _resume(path, stage, plain):
     if ck['faces'] != len(stage.dataset): diff.append(f"faces: {ck['faces']} → {len(stage.dataset)}")
     if diff: raise FacecompError(f"{path} was made with other settings: " + '; '.join(diff))
     if ck['step'] > stage.steps: raise FacecompError(f"{path} is already past step {stage.steps}: nothing to do.")
+    was, now = ck['config'].get('precision'), plain.get('precision')
+    if was != now: warnings.warn(f"The run was in precision {was!r} and goes on in {now!r}: its numbers won't be those of an uninterrupted one.")
     stage.load(ck['state']); return ck
 
 # %% ../nbs/48_loop.ipynb #489db271
@@ -170,8 +173,10 @@ def run_stage(
             loss, norm, terms, good = stage.step(batch, step-1)
             if not good and (acc.scaler is None or not torch.isfinite(loss)): bad += 1
             if bad >= stage.max_bad:
+                kept = last_checkpoint(out)
                 raise FacecompError(f"Stopped at step {step}: {bad} step{'s were' if bad > 1 else ' was'} not finite. "
-                                    f"The last good checkpoint is {last_checkpoint(out)}; try a lower lr, clip=1 or precision='no'.")
+                                    +(f"The last good checkpoint is {kept}: go on from it with --resume and precision='no', or start" if kept else "There is no checkpoint yet: start")
+                                    +" again in another folder with a lower lr or clip=1.")
             save = step == stage.steps or (stage.save_every and step % stage.save_every == 0)
             score = stage.validate() if cfg.val_every and step % cfg.val_every == 0 and main else None
             seen += stage.batch; rate = seen/(time.time()-t0)

@@ -107,7 +107,7 @@ def _compare(faces, sel, coarse, fits):
 def pack(
     root:str|Path, # a prepared set
     out:str|Path, # the file
-    model=None, # the FaceModel that its fields were drawn from; None leaves the fields out
+    model=None, # the FaceModel that its fields were drawn from; None leaves it out, and so the fields; the fits stay
     quality:int=90, # of WebP, 0…100
     splits:tuple=('train', 'val'), # which faces
     jobs:int=2, # threads
@@ -116,7 +116,7 @@ def pack(
     "A prepared set's train and val splits as one file. [C]"
     t0, root, out = time.time(), Path(root), Path(out)
     if 'test' in splits: raise FacecompError("Test faces never go into a pack: take the splits 'train' and 'val'.")
-    faces = PreparedFaces(root); sel = np.array([i for i, r in enumerate(faces.rows) if r['split'] in splits], int)
+    faces = PreparedFaces(root, occluded=True); sel = np.array([i for i, r in enumerate(faces.rows) if r['split'] in splits], int)
     if not len(sel): raise FacecompError(f"{root} has no faces in the splits {', '.join(splits)}.")
     fits, coarse, res = _fits(root, sel), {}, {}
     if model is not None:

@@ -33,6 +33,12 @@ LAYOUTS = {
 READERS = {} # further sets: kind -> f(root, landmarks by file name, fits by file name) -> records as of `read_set`; `sets` fills it
 KEEP = dict(lfw=('*pairs*.txt', 'pairs.txt')) # files of a set that the prepared set keeps: where from, as what
 
+def _kept(kind, root): # the file of KEEP, in a list; empty if there is none
+    pattern, name = KEEP.get(kind, ('', '')); found = sorted(Path(root).glob(pattern)) if pattern else []
+    found = [f for f in found if f.name == name] or [f for f in found if not f.name.startswith('pairsDev')]   # LFW's development lists lie beside its test list
+    if len(found) > 1: raise FacecompError(f"{root} holds several lists ({', '.join(f.name for f in found)}), and only one can be meant: leave one there.")
+    return found
+
 def _layout_error(kind, root, what):
     return FacecompError(f"{root} is not laid out as {kind!r}: {what}. Expected:\n{LAYOUTS[kind]}")
 
@@ -122,16 +128,17 @@ def prepare(
     progress:bool=True, # progress bar
 ) -> dict: # counts: done, left_out, valid_share
     "Bring a photo set into the prepared form: parallel, resumable, broken photos reported and skipped. [P, Sec. 4.1: alignment; C: form]"
-    out, c = Path(out), convention(conv)
+    out, c, kept = Path(out), convention(conv), _kept(kind, root)
     records = [r for r in read_set(kind, root, landmarks) if out.resolve() not in r['path'].resolve().parents]   # not our own results
     marks = zlib.crc32(b''.join(np.ascontiguousarray(r['landmarks'], np.float32).tobytes() for r in records if r['landmarks'] is not None))
-    head = dict(format=FORMAT, set=kind, convention=dict(name=c.name, eye_row=c.eye_row, eye_mouth=c.eye_mouth), size=size, landmarks=marks)
+    head = dict(format=FORMAT, set=kind, convention=dict(name=c.name, eye_row=c.eye_row, eye_mouth=c.eye_mouth), size=size, landmarks=marks,
+                detector=detector if any(r['landmarks'] is None for r in records) else None)
     records = records[:limit]
     try: (out/'pictures').mkdir(parents=True, exist_ok=True)
     except OSError as e: raise FacecompError(f"Can't write to {out} ({e.strerror}): choose another folder.") from None
-    if (out/'set.json').exists() and (old := json.loads((out/'set.json').read_text())) != head:
-        diff = ', '.join(f'{k}: {old.get(k)} → {v}' for k, v in head.items() if old.get(k) != v)
-        raise FacecompError(f"{out} already holds a set prepared otherwise ({diff}): choose another folder.")
+    old = {'detector': head['detector'], **json.loads((out/'set.json').read_text())} if (out/'set.json').exists() else head       # older sets don't name it
+    diff = ', '.join(f'{k}: {old.get(k)} → {v}' for k, v in head.items() if old.get(k) != v)
+    if diff: raise FacecompError(f"{out} already holds a set prepared otherwise ({diff}): choose another folder.")
     with atomic(out/'set.json') as p: p.write_text(json.dumps(head, indent=1))
     work = [(r, c, size, out, detector) for r in records]
     bar = dict(total=len(work), desc=f'prepare {kind}', unit='photo', disable=not progress)
@@ -153,8 +160,7 @@ def prepare(
                   M=np.stack([d[2] for _, d in good]))
     if all(r['fit'] for r, _ in good): arrays |= {k: np.stack([r['fit'][k] for r, _ in good]) for k in ('params62', 'roi')}
     with atomic(out/'landmarks.npz') as p: np.savez(p, **arrays)
-    if kind in KEEP:
-        for f in sorted(Path(root).glob(KEEP[kind][0])): shutil.copy(f, out/KEEP[kind][1])
+    for f in kept: shutil.copy(f, out/KEEP[kind][1])
     return dict(done=len(good), left_out=len(records)-len(good), valid_share=float(np.mean([d[3] for _, d in good])))
 
 # %% ../nbs/13_photos.ipynb #ececec3d
@@ -164,6 +170,7 @@ class PreparedFaces:
         root:str|Path, # the prepared folder
         split:str=None, # 'train', 'val' or 'test'; all by default
         limit:int=None, # only the first so many faces
+        occluded:bool=False, # also pictures whose truth is another picture of the set (L2SFO's): nothing to learn a face from
     ):
         self.root = Path(root)
         if not (self.root/'manifest.csv').exists():
@@ -173,7 +180,7 @@ class PreparedFaces:
         if head['format'] != FORMAT: raise FacecompError(f"{root} has format {head['format']}, this version reads {FORMAT}: prepare it again.")
         self.size, self.convention = head['size'], head['convention']
         rows = list(csv.DictReader((self.root/'manifest.csv').open())); self.total = len(rows)
-        self.index = np.array([i for i, r in enumerate(rows) if split in (None, r['split'])][:limit], int)   # places in the whole set
+        self.index = np.array([i for i, r in enumerate(rows) if split in (None, r['split']) and (occluded or not r.get('truth'))][:limit], int)   # places in the whole set
         self.rows = [rows[i] for i in self.index]
         if not self.rows: raise FacecompError(f"{root} has no faces in split {split!r}.")
         with np.load(self.root/'landmarks.npz') as d: self.landmarks = d['landmarks68'][self.index]

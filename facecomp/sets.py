@@ -7,6 +7,7 @@ __all__ = ['SIZES', 'DOWNLOADS', 'HOW', 'drawn', 'template_protocol', 'OccludedP
 
 # %% ../nbs/13_sets.ipynb #fd8486a8
 import csv, hashlib, os, re, time, urllib.error, urllib.request, warnings, zipfile
+from collections import Counter
 from pathlib import Path
 import numpy as np, torch
 from tqdm.auto import tqdm
@@ -28,9 +29,10 @@ def _add(kind, layout): # register a reader of (root, found): it yields path, na
     LAYOUTS[kind] = layout
     def put(f):
         def read(root, marks, fits):
-            people, out, keys = {}, [], {}
-            for path, name, who, split, labels, *key in f(Path(root)):
-                k = next((k for k in (*key, path.relative_to(root).as_posix(), name, path.name) if k in marks), None)
+            people, out, keys, rows = {}, [], {}, list(f(Path(root))); count = Counter(p.name for p in {r[0] for r in rows})
+            for path, name, who, split, labels, *key in rows:
+                own = (path.name,) if count[path.name] == 1 else ()             # a bare name stands for a photo only if no other has it
+                k = next((k for k in (*key, path.relative_to(root).as_posix(), name, *own) if k in marks), None)
                 if keys.setdefault(name, path) != path: raise FacecompError(f"Two photos would both become {name}.png: {keys[name]} and {path}.")
                 out.append(dict(path=path, name=name, identity=people.setdefault(who, len(people)), split=split, labels=labels, landmarks=marks.get(k), fit=fits.get(k)))
             if not out: raise _layout_error(kind, root, 'no photos found')
@@ -147,7 +149,7 @@ class OccludedPairs(torch.utils.data.Dataset):
         split:str='test', # 'train', 'val' or 'test'
         occluder:str=None, # only this one
     ):
-        self.faces = f = PreparedFaces(root, split); at = {r['file']: i for i, r in enumerate(f.rows)}
+        self.faces = f = PreparedFaces(root, split, occluded=True); at = {r['file']: i for i, r in enumerate(f.rows)}
         if 'truth' not in f.rows[0]: raise FacecompError(f"{root} holds no pairs: prepare it with the set 'l2sfo'.")
         self.pairs = [(i, at[r['truth']]) for i, r in enumerate(f.rows) if r['truth'] in at and occluder in (None, r['occluder'])]
         if not self.pairs: raise FacecompError(f"{root} has no pair with the occluder {occluder!r} in split {split!r}.")

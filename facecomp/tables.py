@@ -71,7 +71,7 @@ COLUMNS = ('fid', 'precision', 'recall', 'f1', 'realism', 'lpips_pairs', 'lpips_
 
 @torch.no_grad()
 def evaluate_real(
-    data:str|Path, # prepared set of masked photos; all splits of it
+    data:str|Path, # prepared set of masked photos; all splits of it, rows with masked=0 left out
     reference:str|Path, # prepared set of bare faces with a test split
     features, # 'inception', 'vgg' (then without FID), or a callable (B,3,S,S) in [0,1] → (B,D)
     weights:str|Path=None, # weights file or folder; the bundled ones by default
@@ -86,7 +86,9 @@ def evaluate_real(
 ) -> dict: # 'masked', 'ours', 'bare faces' → pictures, reference, then COLUMNS (realism: of the median picture)
     "Do completions of really masked photos look like bare faces? Resumable. [P, Table 2; R: LPIPS of pairs; C: reference, outline]"
     faces, photos, out = PreparedFaces(data), PreparedFaces(reference, 'test'), Path(out); net, w = net_for(faces, weights); net_for(photos, weights)
-    at = spread_over(len(faces), limit); two = spread_over(len(photos), 2*(references or len(at))); N = len(at)
+    worn = [i for i, r in enumerate(faces.rows) if r.get('masked', '1') != '0']; at = [worn[k] for k in spread_over(len(worn), limit)]       # RMFD has bare faces beside the masked ones
+    if not worn: raise FacecompError(f"{data} holds no masked photos: all its rows say masked=0.")
+    two = spread_over(len(photos), 2*(references or len(at))); N = len(at)
     made = dict(inception=lambda: inception_features(file), vgg=lambda: vgg_features(file)); plug = features if callable(features) else made[features]().to(device)
     same_job(out, weights=w, features=name or str(features), manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', reference=photos.root/'manifest.csv', masked=N, faces=len(two))
     valid = [torch.from_numpy(faces.picture(i)[1])[None] for i in at]

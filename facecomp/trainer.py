@@ -47,7 +47,7 @@ class Pretraining(Stage):
         self.net, self.opt = acc.prepare(self.raw.train(), opt); self.recent = collections.deque(maxlen=50)
 
     def lr(self, n): p = self.cfg.pretrain; return learning_rate(n, p.lr, p.steps, p.schedule, p.warmup)
-    def settings(self, plain): return {k: plain[k] for k in ('net', 'pretrain', 'seed')}
+    def settings(self, plain): return {k: plain[k] for k in ('net', 'pretrain', 'seed', 'occluder', 'mix')}
     def step(self, batch, n):
         for g in self.opt.param_groups: g['lr'] = self.lr(n)
         lay = dict(memory_format=torch.channels_last if self.cfg.channels_last else torch.contiguous_format)
@@ -63,7 +63,7 @@ class Pretraining(Stage):
     def state(self): return dict(net=self.raw.state_dict(), opt=self.opt.state_dict(), recent=list(self.recent), scaler=_scaler(self.acc))
     def load(self, s):
         self.raw.load_state_dict(s['net']); self.opt.load_state_dict(s['opt']); self.recent.extend(s['recent'])
-        if s['scaler']: self.acc.scaler.load_state_dict(s['scaler'])
+        if s['scaler'] and self.acc.scaler is not None: self.acc.scaler.load_state_dict(s['scaler'])
     def postfix(self, loss, terms): return f"loss {loss:.3f} queue {terms['queue_acc'].item():.2f} batch {terms['batch_acc'].item():.2f} std {terms['std'].item():.3f}"
     def finish(self, out): export_encoder(out, self.raw.encoder_q, self.cfg.net, self.cfg)
 
@@ -113,6 +113,7 @@ class CompletionTraining(Stage):
     ):
         self.cfg, self.acc, self.val, self.convention = cfg, acc, val, faces.convention
         self.dataset = TrainFaces(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix)
+        if faces.has_field.any(): self.dataset.use = np.flatnonzero(faces.has_field)      # the same faces and order with or without L_uv
         self.batch, self.steps, self.save_every, self.max_bad = cfg.batch, cfg.steps, cfg.save_every, cfg.max_bad
         if cfg.batch % (cfg.accumulate*acc.num_processes):
             raise FacecompError(f"A batch of {cfg.batch} can't be dealt to {acc.num_processes} processes in {cfg.accumulate} parts each.")
@@ -133,7 +134,6 @@ class CompletionTraining(Stage):
         self.judge, self.opt_disc = acc.prepare(self.disc.train(), opt)
 
     def lr(self, n): c = self.cfg; return learning_rate(n, c.lr, c.steps, c.schedule, c.warmup)
-    def settings(self, plain): return {k: v for k, v in plain.items() if k != 'pretrain'}
     def complete(self, b):
         x = b['x'].contiguous(memory_format=torch.channels_last) if self.cfg.channels_last else b['x']
         return self.net(x)
@@ -149,7 +149,8 @@ class CompletionTraining(Stage):
         if self.disc is None or not good: return loss, norm, terms, good
         for g in self.opt_disc.param_groups: g['lr'] = learning_rate(n, c.lr_disc, c.steps, c.schedule, c.warmup)
         judge = lambda pb: self.loss_fn.discriminator(self.judge, *pb)
-        return loss, norm, terms | optimise(self.acc, self.judge, self.opt_disc, painted, judge, c.clip)[2], good
+        _, _, more, learnt = optimise(self.acc, self.judge, self.opt_disc, painted, judge, c.clip)
+        return loss, norm, terms | more, good and learnt                            # a judge that can't learn ends the run as a painter would
 
     def state(self):
         disc = dict(disc=self.disc.state_dict(), opt_disc=self.opt_disc.state_dict()) if self.disc is not None else {}
@@ -158,7 +159,7 @@ class CompletionTraining(Stage):
         pairs = [(self.raw, 'net'), (self.ema, 'ema'), (self.opt, 'opt')]
         if self.disc is not None: pairs += [(self.disc, 'disc'), (self.opt_disc, 'opt_disc')]
         for part, name in pairs: part.load_state_dict(s[name])
-        if s['scaler']: self.acc.scaler.load_state_dict(s['scaler'])
+        if s['scaler'] and self.acc.scaler is not None: self.acc.scaler.load_state_dict(s['scaler'])
     def postfix(self, loss, terms): return f"loss {loss:.3f} rec {terms['rec1'].item() if 'rec1' in terms else math.nan:.4f}"
     def sheet(self, batch): return sheet(self.ema, batch)
     def validate(self): return hole_psnr(self.ema, self.val)
@@ -188,22 +189,22 @@ def train(
     resume:bool=False, # go on from the last checkpoint in out
     progress:bool=True, # progress bar
     limit:int=None, # only the first so many training faces
-    stages:tuple=(1, 2), # (1,): pre-training alone; (2,): completion alone, from cfg.init
+    stages:tuple=(1, 2), # (1,): pre-training alone; (2,): completion alone, from cfg.init, else from the encoder in out/pretrain, else from random weights
 ) -> dict: # steps done, bad steps, best score, pictures a second, the last loss terms, of the last stage that ran
     "Stage 1 (where cfg.pretrain.steps asks for it and cfg.init doesn't replace it), then stage 2. [P, Sec. 3.4, 4.2]"
     cfg = settle(cfg)
     if cfg.threads: torch.set_num_threads(cfg.threads)
     out, start, res = Path(out), cfg.init, {}; faces = _faces(cfg, data, limit, fields=2 in stages); first, last = out/'pretrain', last_checkpoint(out)
+    val = _faces(cfg, data, cfg.val_faces, 'val') if cfg.val_every and 2 in stages else None       # what is missing is said before the first hour
     if last and not resume and 2 in stages: raise FacecompError(f"{out} already holds a run ({last.name}): give --resume to go on with it, or another --out.")
-    if 1 in stages and cfg.pretrain.steps and not cfg.init and not last:
-        done = last_checkpoint(first)
-        if not (resume and done and done.stem == f'step_{cfg.pretrain.steps}' and (first/'encoder.safetensors').exists()):
-            acc = make_accelerator(cfg, buffers=False)
-            res = run_stage(Pretraining(cfg, faces, acc), acc, cfg, first, resume and done is not None, progress)
-        start = first
+    if cfg.pretrain.steps and not cfg.init and not last:
+        if 1 in stages: acc = make_accelerator(cfg, buffers=False); res = run_stage(Pretraining(cfg, faces, acc), acc, cfg, first, resume, progress)     # no steps, if it is done: its settings are checked
+        elif last_checkpoint(first) and not (first/'encoder.safetensors').exists():
+            raise FacecompError(f"Stage 1 in {first} is not finished: finish it with --stage 1 --resume, or leave it out with pretrain.steps=0 and another --out.")
+        if (first/'encoder.safetensors').exists(): start = first
     if 2 in stages:
         shapes = (cfg.net.fields and not uses_fields(cfg)) or not set(range(1, cfg.net.scales+1)) <= set(cfg.loss.structure_layers)
-        acc = make_accelerator(cfg, unused=bool(shapes)); val = _faces(cfg, data, cfg.val_faces, 'val') if cfg.val_every else None
+        acc = make_accelerator(cfg, unused=bool(shapes))
         res = run_stage(CompletionTraining(cfg, faces, acc, '' if last else str(start), val), acc, cfg, out, resume, progress)
     return res
 
@@ -226,6 +227,7 @@ def main(argv=None):
             except json.JSONDecodeError as e: raise FacecompError(f"{a.config} is not JSON: {e}") from None
         else: raise FacecompError(f"{a.config!r} is neither a preset ({', '.join(PRESETS)}) nor a file.")
         res = train(override(cfg, a.set), a.data, a.out, a.resume, limit=a.limit, stages=(a.stage,) if a.stage else (1, 2))
+        if not res: raise FacecompError("There was nothing to do: stage 1 is left out by pretrain.steps=0, by init, or by a stage 2 that has begun.")
         print(f"step {res['step']}, {res['pictures_s']:.1f} pictures/s, results in {a.out}")
     except FacecompError as e: sys.exit(f'facecomp-train: {e}')
     except KeyboardInterrupt: sys.exit('facecomp-train: interrupted; run again with --resume')

@@ -1,5 +1,5 @@
 "Tables 2 and 3 on tiny drawn sets, against direct computation."
-import csv, warnings
+import csv, shutil, warnings
 import numpy as np, pytest, torch
 from facecomp.core import FacecompError, read_picture, rng_for, to_tensor, to_uint8, write_picture
 from facecomp.distribution import precision_recall, realism
@@ -103,6 +103,17 @@ def test_real_files(sets, real):
     tex = (sets/'real'/'real.tex').read_text()
     assert all(l.count('&') == 7 for l in tex.splitlines() if '&' in l) and 'nan' not in tex and len(real_table(real).splitlines()) == 5
     assert real_sheet(sets/'masked_set', sets/'real', 3).shape == (128, 3*256, 3)
+
+def test_real_leaves_the_sets_own_bare_faces_out(sets, tmp_path):
+    "RMFD's bare photos lie in the same set as its masked ones, with masked=0"
+    shutil.copytree(sets/'masked_set', tmp_path/'set'); table = tmp_path/'set'/'manifest.csv'; head, *rows = table.read_text().splitlines()
+    run = lambda: evaluate_real(tmp_path/'set', sets/'bare_set', crude, out=tmp_path/'out', with_lpips=False, name='8²', progress=False)
+    table.write_text('\n'.join([head+',masked', *(f'{r},{int(i != 1)}' for i, r in enumerate(rows)), '']))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore'); assert run()['ours']['pictures'] == 4
+    assert sorted(p.name for p in (tmp_path/'out'/'completed').iterdir()) == [r.split(',')[0] for i, r in enumerate(rows) if i != 1]
+    table.write_text('\n'.join([head+',masked', *(f'{r},0' for r in rows), '']))
+    with pytest.raises(FacecompError, match='no masked photos'): run()
 
 def test_real_refuses_another_job(sets, real):
     with pytest.raises(FacecompError, match='another evaluation'):
