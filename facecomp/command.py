@@ -7,6 +7,7 @@ __all__ = ['plan_outputs', 'complete_main']
 
 # %% ../nbs/71_command.ipynb #cac4349a
 import argparse, json, os, sys, time, warnings
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 import torch
@@ -40,10 +41,11 @@ def plan_outputs(
     else:
         if out.exists() and not out.is_dir(): raise FacecompError(f"{out} is a file: for several pictures name a folder.")
         if not single and not out.is_dir() and _can_write(out): raise FacecompError(f"{out} looks like a picture's name: for several pictures name a folder.")
-        jobs, used = [], set()
+        jobs, used, alike = [], set(), Counter(rel.with_suffix('').as_posix().lower() for _, rel in found)
         for src, rel in found:
-            t = out/rel.with_suffix('.png'); n = 2
-            while str(t).lower() in used: t = out/rel.with_name(f'{rel.stem}-{n}.png'); n += 1
+            whole = alike[rel.with_suffix('').as_posix().lower()] > 1               # a.jpg beside a.png: each keeps its ending, so that no order and no newcomer decides whose a.png is
+            t = out/(rel.with_name(rel.name+'.png') if whole else rel.with_suffix('.png')); n = 2
+            while str(t).lower() in used: t = out/rel.with_name(f'{rel.name}-{n}.png'); n += 1
             used.add(str(t).lower()); jobs.append((src, t, rel.as_posix()))
     own = {os.path.realpath(s) for s, *_ in jobs}
     for _, t, _ in jobs:

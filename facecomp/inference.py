@@ -283,7 +283,7 @@ class FaceCompleter:
         jobs = []
         for M, L, source, score in places:
             face, valid = warp_picture(given, M, self.size)
-            if source != 'crop' and valid.mean() < .1: raise FacecompError("By these landmarks the face lies outside of the picture.")
+            if source != 'crop' and valid.mean() < .1: raise FacecompError("A face lies outside of the picture: check its landmarks, or its square.")
             jobs.append(dict(M=M, marks=L, source=source, score=score, face=face, valid=valid))
         return dict(photo=photo, stroke=stroke, jobs=jobs, said=said, forwards=see.forwards if see else 0, timings=dict(read=t1-t, find=t2-t1))
 

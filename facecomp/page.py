@@ -7,7 +7,7 @@ __all__ = ['NOTE', 'HOW', 'MAX_FILES', 'FOUND', 'CROPS_CSS', 'CROPS_JS', 'CSS', 
            'build_demo', 'main']
 
 # %% ../nbs/73_page.ipynb #079ebd8c
-import argparse, base64, html, io, os, shutil, signal, sys, tempfile, time, zipfile
+import argparse, base64, html, io, os, shutil, signal, sys, tempfile, threading, time, weakref, zipfile
 from pathlib import Path
 import numpy as np
 from PIL import Image
@@ -120,6 +120,17 @@ watch(Object.keys(props), draw); draw();
 """
 
 # %% ../nbs/73_page.ipynb #d111d0bb
+def _remove_old(home, seconds): # folders out-* in home that were last written to so long ago
+    for old in home.glob('out-*'):
+        try:
+            if time.time()-old.stat().st_mtime > seconds: shutil.rmtree(old, ignore_errors=True)
+        except OSError: pass
+
+def _sweep(home, shelf, seconds=30): # what is old goes, whether anybody comes or not; ends when the page's folder is gone
+    while home.exists():
+        _remove_old(home, 600); time.sleep(seconds)
+        if (s := shelf()) is not None: s.get('')
+
 def build_demo(
     completer:FaceCompleter|dict, # whose weights the page uses; or name -> FaceCompleter, to choose from
 ): # gradio.Blocks; .launch() it, or render it inside another page
@@ -129,12 +140,8 @@ def build_demo(
     nets = completer if isinstance(completer, dict) else {'bundled': completer}; first = next(iter(nets))
     home, shelf = tempfile.TemporaryDirectory(prefix='facecomp-', ignore_cleanup_errors=True), Shelf()                 # the folder goes when the page goes
 
-    def room():                                                                             # a new folder; old ones go
-        for old in Path(home.name).glob('out-*'):
-            try:
-                if time.time()-old.stat().st_mtime > 600: shutil.rmtree(old, ignore_errors=True)
-            except OSError: pass
-        return Path(tempfile.mkdtemp(prefix='out-', dir=home.name))
+    threading.Thread(target=_sweep, args=(Path(home.name), weakref.ref(shelf)), daemon=True).start()
+    def room(): return Path(tempfile.mkdtemp(prefix='out-', dir=home.name))
     def sorry(e): return gr.Error(html.escape(str(e), quote=False), print_exception=False, title='That did not work')
     def small(a): p = Image.fromarray(a); p.thumbnail((1280, 1280)); return p
 

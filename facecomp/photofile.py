@@ -190,5 +190,7 @@ def write_photo(
         icc = photo.icc if photo.icc and (photo.grey == (photo.icc[16:20] == b'GRAY')) else None  # a profile fits its channels or does harm
         if icc: opts['icc_profile'] = icc
         if photo.exif and kind != 'TIFF': opts['exif'] = photo.exif
+    left = [what for what, had, kept in (('its colour profile', photo.icc, 'icc_profile' in opts), ('its camera data', photo.exif, 'exif' in opts)) if had and not kept]
+    if left: said.append(f"{' and '.join(left)} could not be kept ({kind})")
     with atomic(path) as part: im.save(part, format=kind, **opts)
     return said
