@@ -1,6 +1,6 @@
 """What a fit, a field and a stored field cost, set against decoding a 200×200 JPEG with Pillow: batches on one core, in turns in one run.
 
-    python data_scripts/bench_field.py [--data ../shared] [--rounds 8]
+    python data_scripts/bench_field.py [--data DATA] [--rounds 8]
 
 With the Basel Face Model if --data (or FACECOMP_DATA) has it under weights/; with the embedded model always.
 """

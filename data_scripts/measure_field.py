@@ -1,6 +1,6 @@
 """How exact the dense fields are: every figure that is claimed for them, in one run.
 
-    python data_scripts/measure_field.py --data ../shared --n 2000 [--sheet sheet.jpg] [--set prepared/utkface --copy scratch]
+    python data_scripts/measure_field.py --data DATA --n 2000 [--sheet sheet.jpg] [--set prepared/utkface --copy scratch]
 
 --data (default FACECOMP_DATA) has data/ and weights/ with the Basel Face Model; without it only the first two parts run. --set: a whole prepared set, of which a copy
 with linked pictures gets its fields made twice, once killed in the middle; by default 600 faces prepared for the purpose.

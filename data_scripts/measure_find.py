@@ -1,6 +1,6 @@
 """Faces found and aligned by the predicted field alone: every figure that is claimed for it.
 
-    python data_scripts/measure_find.py --data ../shared [--weights FILE] [--utkface 1000] [--portraits 30] [--masked 181] [--empty 100]
+    python data_scripts/measure_find.py --data DATA [--weights FILE] [--utkface 1000] [--portraits 30] [--masked 181] [--empty 100]
 
 --data (default FACECOMP_DATA) has data/ and weights/; YuNet and 3DDFA there give the truth for the portraits and the start to compare with.
 A face counts as found if the centre of the box of its landmarks, the mean head's in the pose that was found, lies within 15 % of sqrt(w h) of that of the 68 true ones.

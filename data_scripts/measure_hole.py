@@ -1,6 +1,6 @@
 """What stays and what goes: known pixels in every mode, the blind hole, its seam, and holes from masks of every kind.
 
-    python data_scripts/measure_hole.py --data ../shared [--n 200] [--weights FILE] [--lo .2 --hi .5 --change .08]
+    python data_scripts/measure_hole.py --data DATA [--n 200] [--weights FILE] [--lo .2 --hi .5 --change .08]
 
 On n test photos of utkface under the nine test masks, aligned 128² crops. Without photos, on procedural faces.
 """

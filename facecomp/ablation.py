@@ -27,7 +27,7 @@ ROWS = {'full': [], 'no-stage1': ['init='], 'no-identity': ['loss.identity_weigh
 def row_settings(
     row:str, # one of `ROWS`, or 'uv=0.5' and the like for the weight of L_uv
 ) -> list: # settings as `override` takes them
-    "What a row of the ablation changes. [P: Table 6, Fig. 9]"
+    "What a row of the ablation changes. [P: Table 6, Fig. 9; C: no-identity, no-adversarial]"
     if row in ROWS: return ROWS[row]
     if re.fullmatch(r'uv=\d*\.?\d+', row): return [f'loss.uv_weight={row[3:]}']
     raise FacecompError(f"Unknown row {row!r}: there are {', '.join(ROWS)}, and uv=WEIGHT.")

@@ -140,5 +140,5 @@ def start_from(
     have = part.state_dict(); wrong = sorted({*have} ^ {*sd}) or [k for k in have if have[k].shape != sd[k].shape]
     if wrong:
         k = wrong[0]; shape = lambda d: tuple(d[k].shape) if k in d else 'absent'
-        raise FacecompError(f"{path} holds a {what} of another shape: {k} is {shape(sd)} there and {shape(have)} here. Train both with the same net.* settings.")
+        raise FacecompError(f"{path} holds {'an' if what == 'encoder' else 'a'} {what} of another shape: {k} is {shape(sd)} there and {shape(have)} here. Train both with the same net.* settings.")
     part.load_state_dict(sd); return what

@@ -61,7 +61,7 @@ def compare(
     file:str|Path='auto', # weights of Inception
     device:str='cpu',
     progress:bool=True,
-) -> dict: # name → parameters (M), pictures (seen in training), METRICS, fid; 'psnr_hole-first' and so on: (difference, low, high) to the first
+) -> dict: # name → parameters (M), pictures (seen in the last training run; what its start brought isn't counted), METRICS, fid; 'psnr_hole-first' and so on: (difference, low, high) to the first
     "Quality of several methods on the same pictures; resumable. [P, Table 1; C: LPIPS, hole, intervals; FID of face i under mask i mod K]"
     out, faces, res = Path(out), PreparedFaces(data, 'test'), {}; picked = spread_over(len(faces), limit); first = next(iter(weights), None)
     if not weights: raise FacecompError("Name at least one method: NAME=WEIGHTS.")
@@ -79,7 +79,7 @@ def compare(
             res[n]['fid'] = fid(real, _features(faces, picked, look, net.to(device), masks, out/n/'features', n, device, progress))
         for c in METRICS: res[n][f'{c}-first'] = paired_interval(*(_scores(out/m, c, picked, masks) for m in (first, n))) if n != first and np.isfinite(v[c]) else (np.nan,)*3
     with atomic(out/'comparison.csv') as p, p.open('w', newline='') as f:
-        w = csv.writer(f); w.writerow(['method', 'parameters_M', 'pictures_seen', *METRICS, 'fid', *(f'{c}-{first}{e}' for c in METRICS for e in ('', '_low', '_high'))])
+        w = csv.writer(f); w.writerow(['method', 'parameters_M', 'pictures_last_run', *METRICS, 'fid', *(f'{c}-{first}{e}' for c in METRICS for e in ('', '_low', '_high'))])
         w.writerows([n, f"{v['parameters']:.2f}", v['pictures'], *(f'{v[c]:.5f}' for c in (*METRICS, 'fid')), *(f'{x:.5f}' for c in METRICS for x in v[f'{c}-first'])] for n, v in res.items())
     with atomic(out/'comparison.tex') as p:
         p.write_text('\n'.join([r'\begin{tabular}{lrrrrrr}', r'method & M & PSNR & SSIM & LPIPS & PSNR in hole & FID \\', r'\hline', *(' & '.join(r)+r' \\' for r in _lines(res, '--')), r'\end{tabular}', '']))

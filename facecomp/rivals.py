@@ -8,6 +8,7 @@ __all__ = ['LOSSES', 'RIVALS', 'Rival', 'DFNetRival', 'GMCNNRival', 'SPADERival'
 # %% ../nbs/64_rivals.ipynb #91a7e27d
 import copy
 import torch, torch.nn as nn, torch.nn.functional as F
+from .core import masked_resize
 from .losses import CompletionLoss, LossConfig, hinge_d, hinge_g, hole_crops
 from .judges import Critic, MultiJudge, PatchJudge
 from .terms import ImagePool, PatchSampler, confidence, feature_matching, id_mrf, lsgan, patch_nce, total_variation
@@ -64,7 +65,8 @@ class DFNetRival(Rival):
         cfg = LossConfig(rec_weight=w['rec'], uv_weight=0., style_weight=w['style'], perceptual_weight=w['perceptual'], structure_layers=tuple(range(1, n+1)),
                          texture_layers=layers if self.needs_vgg else (), texture_crop=self.crop, layer_reduction='mean')
         loss, terms = CompletionLoss(cfg, vgg)(out, b)
-        tv = sum(total_variation(p := out.pictures[k-1], F.adaptive_avg_pool2d(b['hole']*b['valid'], p.shape[-2:])) for k in layers)/max(1, len(layers))
+        def tv_of(p): t, v = masked_resize(b['y'], b['valid'], p.shape[-2:]); return total_variation(torch.where(v > .5, p, t), F.adaptive_avg_pool2d(b['hole']*b['valid'], p.shape[-2:]))
+        tv = sum(tv_of(out.pictures[k-1]) for k in layers)/max(1, len(layers))
         return loss+w['tv']*tv, terms | dict(tv=tv.detach()), None
 
 class GMCNNRival(Rival):
@@ -99,7 +101,7 @@ class SPADERival(Rival):
 
 def _normal(net):
     for m in net.modules():
-        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)): nn.init.normal_(m.weight, 0, .02); nn.init.zeros_(m.bias)     # as the authors do
+        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)): nn.init.normal_(m.weight, 0, .02); nn.init.zeros_(m.bias)     # as CycleGAN's authors do
     return net
 
 class CycleGANRival(Rival):

@@ -92,7 +92,7 @@ class SiameseNet(nn.Module):
         dim:int=128, # of z [R]
         m:float=.999, # momentum: the paper's 0.9 collapses on small sets [C]
         tau:float=.07, # temperature [P]
-        shuffle:bool=False, # compute keys in shuffled order; needed with batch norm
+        shuffle:bool=False, # compute keys in shuffled order; needed with batch norm in several processes
     ):
         super().__init__()
         if not 0 <= m <= 1: raise FacecompError(f"m must lie in [0,1], not {m}.")
