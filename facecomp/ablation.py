@@ -17,7 +17,7 @@ from .photos import PreparedFaces, TestFaces
 from .config import Config, override, preset
 from .checkpoint import load_weights
 from .trainer import train
-from .metrics import lpips_net, picture_scores
+from .metrics import lpips_net, picture_scores, spread_over
 from .distribution import fid, inception_features
 
 # %% ../nbs/65_ablation.ipynb #1faca771
@@ -44,15 +44,15 @@ def rows_for(
 COLUMNS = ('psnr', 'ssim', 'psnr_hole', 'lpips', 'fid')
 
 class Judge:
-    "Scores networks on test face i under mask i mod 9. [C]"
+    "Scores networks on test face i under mask i mod 9, faces spread evenly over the test split. [C]"
     def __init__(self,
         data:str|Path, # prepared set with a test split
-        faces:int=1000, # the first so many; those there are, if fewer
+        faces:int=1000, # so many, spread over the split (photos are often sorted, by age for one); those there are, if fewer
         file:str|Path=None, # Inception's weights for FID, or 'auto'; None leaves FID out
         with_lpips:bool=True, # LPIPS needs AlexNet
         device:str='cpu',
     ):
-        self.faces = PreparedFaces(data, 'test', faces); self.tests = TestFaces(self.faces)
+        self.faces = PreparedFaces(data, 'test'); self.tests, self.picked = TestFaces(self.faces), spread_over(len(self.faces), faces)
         self.lpips = lpips_net().to(device) if with_lpips else None; self.look = inception_features(file).to(device) if file else None
         self.device, self.real = device, None
 
@@ -63,7 +63,7 @@ class Judge:
         progress:bool=True,
     ) -> dict: # psnr, ssim, psnr_hole, lpips: means over pictures; fid. NaN where left out
         net, k, scores, real, fake = net.to(self.device).eval(), len(self.tests.masks), [], [], []
-        loader = DataLoader(Subset(self.tests, [i*k+i % k for i in range(len(self.faces))]), 20)
+        loader = DataLoader(Subset(self.tests, [i*k+i % k for i in self.picked]), 20)
         for b in tqdm(loader, desc=label, leave=False, disable=not progress):
             b = {n: v.to(self.device) for n, v in b.items() if torch.is_tensor(v)}; y = net(b['x']).pictures[0].float().clamp(0, 1)
             scores.append(picture_scores(y, b, self.lpips))
@@ -147,7 +147,7 @@ def main(argv=None):
     p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where the scores are computed'); a = p.parse_args(argv)
     try:
         cfg = override(preset(a.preset), a.settings); ask = lambda *x, made=[]: (made or made.append(Judge(a.data, a.faces, a.file, not a.no_lpips, a.device)) or made)[0](*x)
-        runs = ablate(a.data, a.out, cfg, a.rows, a.seeds, a.encoder, ask, dict(faces=a.faces, fid=bool(a.file), lpips=not a.no_lpips)); print(ablation_table(runs))
+        runs = ablate(a.data, a.out, cfg, a.rows, a.seeds, a.encoder, ask, dict(faces=a.faces, spread=True, fid=bool(a.file), lpips=not a.no_lpips)); print(ablation_table(runs))
         if sum(r.startswith('uv=') for r in a.rows or ()) > 1:
             with atomic(Path(a.out)/'sweep.png') as f: sweep_figure(runs).savefig(f, format='png', dpi=150)
             print(Path(a.out)/'sweep.png')
