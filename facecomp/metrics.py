@@ -244,15 +244,15 @@ def field_score(
 def evaluate_field(
     data:str|Path, # prepared set with fields and a test split
     weights:str|Path=None, # the bundled ones by default
-    limit:int=None, # only the first so many faces
+    limit:int=None, # so many faces, spread over the test set
     device:str='cpu',
     progress:bool=True,
 ) -> dict: # outside, inside, background, iou: means over all test faces under the nine masks
     "Error of the predicted field on masked test faces; faces whose own fit is bad are left out. [P, Sec. 3.3; C: measure]"
-    faces = PreparedFaces(data, 'test', limit); ds = TestFaces(faces); net, _ = load_weights(weights or ASSETS/'weights.safetensors'); net, got = net.to(device), []
+    faces = PreparedFaces(data, 'test'); ds = TestFaces(faces); net, _ = load_weights(weights or ASSETS/'weights.safetensors'); net, got = net.to(device), []
     if not net.cfg.fields: raise FacecompError("These weights predict no field.")
-    for i in tqdm(np.flatnonzero(faces.has_field), disable=not progress, desc='fields', unit='face'):
-        b = torch.utils.data.default_collate([ds[int(i)*len(ds.masks)+k] for k in range(len(ds.masks))]); C, face = (torch.from_numpy(a) for a in faces.field(i))
+    for i in tqdm([i for i in spread_over(len(faces), limit) if faces.has_field[i]], disable=not progress, desc='fields', unit='face'):
+        b = torch.utils.data.default_collate([ds[i*len(ds.masks)+k] for k in range(len(ds.masks))]); C, face = (torch.from_numpy(a) for a in faces.field(i))
         out = net(b['x'].to(device)); n = len(b['x'])
         got.append(field_score(out.fields[0].float().cpu(), out.validity[0].float().cpu(), C.expand(n, -1, -1, -1), face[None].expand(n, 1, -1, -1), b['valid'], b['hole']))
     if not got: raise FacecompError(f"{data} has no fields to compare with: make them with data_scripts/make_uv.py.")
@@ -310,14 +310,14 @@ def main(argv=None):
     p.add_argument('--data', required=True, help='prepared set')
     p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
     p.add_argument('--out', default='runs/eval', help='folder for the tables; run again to resume')
-    p.add_argument('--limit', type=int, help='only the first so many faces')
+    p.add_argument('--limit', type=int, help='so many faces, spread over the test set')
     p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out'); p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save N results, not chosen by hand, as sheet.png')
     a = p.parse_args(argv)
     try:
         if a.table == 'field':
             print(' | '.join(f'{k} {v:.4f}' for k, v in evaluate_field(a.data, a.weights, a.limit, a.device).items())); return
-        res = evaluate(a.data, a.weights, a.out, limit=a.limit, with_lpips=not a.no_lpips, device=a.device); v = next(iter(res.values()))
+        res = evaluate(a.data, a.weights, a.out, limit=a.limit, spread=True, with_lpips=not a.no_lpips, device=a.device); v = next(iter(res.values()))
         print(f"{markdown_table(res)}\n{1-v['valid_share']:.1%} of the area lies outside the photos and isn't counted; the hole is {v['hole_share']:.1%}.")
         if a.sheet:
             write_picture(Path(a.out)/'sheet.png', result_sheet(a.data, a.weights, a.sheet))
