@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from .core import FacecompError, atomic, to_tensor, to_uint8
 from .occlude import TEST_MASKS
 from .photos import PreparedFaces, TestFaces
-from .metrics import FeatureTable, inpaint, net_for, same_job
+from .metrics import FeatureTable, inpaint, net_for, same_job, spread_over
 
 # %% ../nbs/63_distribution.ipynb #f39a8159
 def _batches(x): # (N,D) array or tensor, or an iterable of batches (B,D) → batches
@@ -157,7 +157,7 @@ def evaluate_fid(
     out:str|Path='runs/fid', # folder: features, fid.csv, fid.tex
     masks:tuple=TEST_MASKS, # occluders
     methods:tuple=METHODS, # some of them
-    limit:int=None, # only the first so many faces
+    limit:int=None, # so many faces, spread over the test set
     file:str|Path='auto', # weights of Inception or VGG
     antialias:bool=False, # Inception's resize
     name:str=None, # of a callable
@@ -165,19 +165,19 @@ def evaluate_fid(
     progress:bool=True,
 ) -> dict: # method → fid, precision, recall, f1, realism: means over the masks (realism: of the median picture)
     "FID, precision, recall, F1 and realism of completions, for each mask, then averaged. [P, Tables 1-3; C: reference]"
-    faces, out = PreparedFaces(data, 'test', limit), Path(out); net, w = net_for(faces, weights); K, ds = len(masks), TestFaces(faces, masks)
+    faces, out = PreparedFaces(data, 'test'), Path(out); net, w = net_for(faces, weights); K, ds, picked = len(masks), TestFaces(faces, masks), spread_over(len(faces), limit)
     if set(methods)-set(METHODS): raise FacecompError(f"Unknown method {min(set(methods)-set(METHODS))!r}: there are {', '.join(METHODS)}.")
     made = dict(inception=lambda: inception_features(file, antialias), vgg=lambda: vgg_features(file))
     name, plug = name or str(features), features if callable(features) else made[features]().to(device)
     same_job(out, weights=w, features=name, antialias=antialias, manifest=faces.root/'manifest.csv',
-             landmarks=faces.root/'landmarks.npz', masks=list(masks), methods=list(methods), faces=len(faces))
-    table = FeatureTable(out, (len(faces), 1+K*len(methods), plug(ds[0]['y'][None].to(device)).shape[1])); net = net.to(device)
-    for i in tqdm(np.flatnonzero(~table.done.all(1)), disable=not progress, desc='features', unit='face'):
-        b = torch.utils.data.default_collate([ds[int(i)*K+k] for k in range(K)]); made = dict(occluded=b['x'])
+             landmarks=faces.root/'landmarks.npz', masks=list(masks), methods=list(methods), faces=len(faces) if limit is None else f'{len(picked)} of {len(faces)}')
+    table = FeatureTable(out, (len(picked), 1+K*len(methods), plug(ds[0]['y'][None].to(device)).shape[1])); net = net.to(device)
+    for j in tqdm(np.flatnonzero(~table.done.all(1)), disable=not progress, desc='features', unit='face'):
+        b = torch.utils.data.default_collate([ds[picked[j]*K+k] for k in range(K)]); made = dict(occluded=b['x'])
         if 'ours' in methods: made['ours'] = net(b['x'].to(device)).pictures[0].float().clamp(0, 1).cpu()
         if 'telea' in methods: made['telea'] = torch.stack([to_tensor(inpaint(to_uint8(x), h[0].numpy() > .02)) for x, h in zip(b['x'], b['hole'])])
         pics = torch.cat([b['y'][:1], *(torch.where(b['valid'] > 0, made[m], b['y']) for m in methods)])
-        table.put(int(i), list(range(len(pics))), torch.cat([plug(p.to(device)) for p in pics.split(16)]))
+        table.put(int(j), list(range(len(pics))), torch.cat([plug(p.to(device)) for p in pics.split(16)]))
     return _fid_table(out, table.data, name, masks, methods, progress)
 
 def _fid_table(out, data, name, masks, methods, progress=False): # data (N,1+K·M,D) → means; fid.csv, fid.tex
@@ -213,7 +213,7 @@ def main(argv=None):
     p.add_argument('--antialias', action='store_true', help="antialias when resizing to 299² (not the classic number)")
     p.add_argument('--methods', nargs='+', default=METHODS, choices=METHODS)
     p.add_argument('--masks', nargs='+', default=TEST_MASKS, choices=TEST_MASKS, metavar='MASK', help='only these of the nine')
-    p.add_argument('--limit', type=int, help='only the first so many faces'); p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     a = p.parse_args(argv)
     try:
         with warnings.catch_warnings(record=True) as said:
