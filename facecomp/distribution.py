@@ -124,7 +124,7 @@ def precision_recall(
     "Share of fakes among the real and of reals among the fakes; warns below 5,000 pictures. [P, Table 2: F1; R: torch-fidelity]"
     from torch_fidelity.metric_prc import prc_features_to_metric
     r, f = _matrix(real), _matrix(fake); n = min(len(r), len(f))
-    if n <= k: raise FacecompError(f"A ball to the {k}-th neighbour needs more than {k} pictures in each set, not {n}.")
+    if n <= k: raise FacecompError(f"A ball to neighbour number {k} needs more than {k} pictures in each set, not {n}.")
     if n < FEW: warnings.warn(f"Precision and recall of {n:,} pictures: the balls are wide and both come out too high; "
                                 "compare only with numbers from as many pictures.", stacklevel=2)
     v = prc_features_to_metric(f, r, prc_neighborhood=k, prc_batch_size=10000, save_cpu_ram=True, verbose=False)
@@ -140,7 +140,7 @@ def realism(
 ) -> np.ndarray: # (M,) ≥ 0, above 1 = inside a ball
     "How deep each fake lies inside the manifold of the real. [P, Table 2; R: Kynkäänniemi 2019]"
     r = _matrix(real); pw = 2 if squared else 1
-    if len(r) <= k: raise FacecompError(f"A ball to the {k}-th neighbour needs more than {k} real pictures, not {len(r)}.")
+    if len(r) <= k: raise FacecompError(f"A ball to neighbour number {k} needs more than {k} real pictures, not {len(r)}.")
     rad = torch.cat([torch.cdist(b, r).kthvalue(k+1, 1).values for b in r.split(chunk)])**pw              # the nearest is the picture itself
     if prune: r, rad = r[rad <= (m := torch.from_numpy(np.percentile(rad.numpy(), 50, keepdims=True)))], rad[rad <= m]
     return torch.cat([(rad/(torch.cdist(b, r)**pw+1e-5)).max(1).values for f in _batches(fake) for b in _matrix(f).split(chunk)]).numpy()
