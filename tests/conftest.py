@@ -14,6 +14,18 @@ os.environ.pop('IN_TEST', None)                          # nbdev_export does not
 if os.environ.get('FACECOMP_DATA'):                      # a relative path is meant from the repository's root
     os.environ['FACECOMP_DATA'] = str((ROOT/os.environ['FACECOMP_DATA']).resolve())
 
+def pytest_collection_modifyitems(items):
+    "The test that waits for the notebooks comes last"
+    items.sort(key=lambda i: i.name == 'test_notebooks_ran')
+
+def pytest_terminal_summary(terminalreporter):
+    "How long each notebook took, when `.ci/test` ran them"
+    verdict = Path(os.environ.get('FACECOMP_NBDEV_TEST') or 'none')
+    if not verdict.is_file(): return
+    terminalreporter.section('notebooks')
+    for line in verdict.read_text().splitlines():
+        if ' took ' in line: terminalreporter.write_line(line)
+
 @pytest.fixture(scope='session')
 def root():
     "The repository's root"
