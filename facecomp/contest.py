@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np, torch
 from .core import FacecompError, atomic, isolated_rng, to_uint8
 from .photos import PreparedFaces
-from .samples import TrainFaces
+from .samples import training_samples
 from .losses import VGGFeatures
 from .config import PARTS, override, config_difference
 from .checkpoint import last_checkpoint, load_weights
@@ -42,8 +42,7 @@ class MethodTraining(Stage):
         run, family = cfg.run, cfg.method.removesuffix('-small'); self.cfg, self.acc, self.val, self.convention, self.label = cfg, acc, val, faces.convention, cfg.method
         if acc.num_processes > 1: raise FacecompError("The compared methods train in one process: start facecomp-train-method without torchrun.")
         if run.precision == 'float64' or run.accumulate > 1 or run.compile: raise FacecompError("The compared methods know no precision='float64', accumulate or compile: leave them out.")
-        self.dataset = TrainFaces(faces, run.seed, run.occluder, False, run.flip, run.jitter, run.empty, run.mix)
-        if faces.has_field.any(): self.dataset.use = np.flatnonzero(faces.has_field)      # the faces that ours is trained on
+        self.dataset = training_samples(faces, run.seed, run.occluder, False, run.flip, run.jitter, run.empty, run.mix)
         self.batch, self.steps, self.save_every, self.max_bad = run.batch, run.steps, run.save_every, run.max_bad
         with isolated_rng(run.seed):
             self.rival = RIVALS[family](build(cfg.method, cfg.size, **cfg.net), cfg.size, cfg.loss, cfg.judge_width, cfg.texture_layers, cfg.texture_crop).to(acc.device)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from .core import FacecompError, to_uint8, isolated_rng
 from .mesh import field_picture
 from .photos import PreparedFaces, TestFaces
-from .samples import TrainFaces, PairFaces
+from .samples import PairFaces, training_samples
 from .siamese import SiameseNet, queue_size, collapse_message
 from .networks import Encoder
 from .daf import Completion, CompletionNet
@@ -34,7 +34,7 @@ class Pretraining(Stage):
         faces:PreparedFaces, # training faces; labels aren't used
         acc, # Accelerator
     ):
-        p = cfg.pretrain; self.cfg, self.acc, self.dataset = cfg, acc, PairFaces(faces, cfg.seed, p.augment, p.ramp, cfg.occluder, cfg.mix)
+        p = cfg.pretrain; self.cfg, self.acc, self.dataset = cfg, acc, PairFaces(faces, cfg.seed, p.augment, p.ramp, 'random' if cfg.occluder == 'own' else cfg.occluder, cfg.mix)
         self.batch, self.steps, self.save_every = p.batch, p.steps, p.save_every
         with isolated_rng(cfg.seed):
             self.raw = SiameseNet(Encoder(cfg.net), cfg.net.widths()[-1], queue_size(p.queue, len(faces)), p.dim, p.m, p.tau, p.shuffle)
@@ -112,8 +112,7 @@ class CompletionTraining(Stage):
         val:PreparedFaces=None, # validation faces, when cfg.val_every asks for a score
     ):
         self.cfg, self.acc, self.val, self.convention = cfg, acc, val, faces.convention
-        self.dataset = TrainFaces(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix)
-        if faces.has_field.any(): self.dataset.use = np.flatnonzero(faces.has_field)      # the same faces and order with or without L_uv
+        self.dataset = training_samples(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix)
         self.batch, self.steps, self.save_every, self.max_bad = cfg.batch, cfg.steps, cfg.save_every, cfg.max_bad
         if cfg.batch % (cfg.accumulate*acc.num_processes):
             raise FacecompError(f"A batch of {cfg.batch} can't be dealt to {acc.num_processes} processes in {cfg.accumulate} parts each.")

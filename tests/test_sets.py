@@ -2,11 +2,15 @@
 import hashlib, http.server, io, subprocess, sys, threading, warnings, zipfile
 import numpy as np, pytest
 from facecomp import sets
+from facecomp.config import override, preset
+from facecomp.contest import train_method
 from facecomp.core import FacecompError, rng_for, write_picture
 from facecomp.faces import procedural_face
 from facecomp.occlude import occlude
 from facecomp.photos import LAYOUTS, PreparedFaces, TestFaces, prepare, read_set
 from facecomp.sets import OccludedPairs, download, drawn, fetch, template_protocol
+from facecomp.setups import method_config, override_method
+from facecomp.trainer import train
 from facecomp.verification import pool_templates, template_scores
 
 pytestmark = pytest.mark.filterwarnings('ignore:.*photos are there')
@@ -92,6 +96,22 @@ def test_l2sfo_pairs(tmp_path, faces):
     far = (d['x']-d['y']).abs().amax(0)[d['hole'][0] == 0].max(); assert far <= 8.5/255 and .02 < d['hole'].mean() < .8
     for kw in (dict(split='test', occluder='cup'), dict(split='val')):
         with pytest.raises(FacecompError): OccludedPairs(tmp_path/'p', **kw)
+
+def test_train_on_own_pairs(root, tmp_path, faces):
+    "Both commands learn from the set's own occluded pictures; sets are joined by the script"
+    src = l2sfo(tmp_path/'s', faces, 'file,split,identity,occluder,truth\n'+''.join(f'occluded/{n}.png,train,{t},cup,clean/{t}.png\n' for n, t in (('x', 'a'), ('y', 'b'))))
+    ready('l2sfo', src, tmp_path/'p', faces, ['clean/a.png', 'clean/b.png'])
+    cfg = override(preset('tiny'), ['occluder=own', 'steps=2', 'batch=2', 'save_every=0', 'sheet_every=0', 'loss.uv_weight=0', 'pretrain.steps=1', 'pretrain.batch=2'])
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore'); assert train(cfg, tmp_path/'p', tmp_path/'run', progress=False)['step'] == 2
+        own = override_method(method_config('dfnet-small'), ['occluder=own', 'steps=1', 'batch=2', 'workers=0', 'sheet_every=0', 'save_every=0', 'vgg=random', 'net.base=8', 'net.widest=8'])
+        assert train_method(own, tmp_path/'p', tmp_path/'rival', progress=False)['step'] == 1
+    with pytest.raises(FacecompError, match='jitter'): train(override(cfg, ['jitter=0.5']), tmp_path/'p', tmp_path/'other', progress=False, stages=(2,))
+    celeba_ = celeba(tmp_path/'c', faces); ready('celeba', celeba_, tmp_path/'q', faces)
+    r = subprocess.run([sys.executable, 'data_scripts/join.py', tmp_path/'p', tmp_path/'q', '-o', tmp_path/'both'], cwd=root, capture_output=True, text=True)
+    assert r.returncode == 0 and '9 faces (4 of p, 5 of q)' in r.stdout and len(PreparedFaces(tmp_path/'both')) == 7, r.stdout+r.stderr
+    r = subprocess.run([sys.executable, 'data_scripts/join.py', tmp_path/'p', '-o', tmp_path/'one'], cwd=root, capture_output=True, text=True)
+    assert r.returncode == 1 and 'at least two' in r.stderr
 
 def test_six_occluders_at_test(tmp_path, faces):
     ready('ffhq', lay(tmp_path/'s', ['thumbnails128x128/64000.png'], faces), tmp_path/'p', faces); t = TestFaces(PreparedFaces(tmp_path/'p'), 'l2sfo')
