@@ -93,9 +93,11 @@ def ablate(
     todo = [(r, s, override(cfg, [f'seed={s}', *([f'init={encoder.format(seed=s)}'] if encoder else []), *row_settings(r)])) for s in seeds for r in rows]
     for row, seed, c in todo:
         run, now = out/f'{row}_{seed}', json.loads(json.dumps(asdict(c))); note = run/'scores.json'; had = json.loads(note.read_text()) if note.exists() else None
-        if had and had['config'] != now: raise FacecompError(f"{run} was made with other settings: choose another folder.")
+        same = lambda d: {k: v for k, v in d.items() if k != 'precision'}                    # which may change on resume, too
+        if had and same(had['config']) != same(now): raise FacecompError(f"{run} was made with other settings: choose another folder.")
         if not had or had.get('how') != how:
-            train(c, data, run, resume=True, stages=(2,), progress=progress); judge = judge or Judge(data)
+            if not had: train(c, data, run, resume=True, stages=(2,), progress=progress)
+            judge = judge or Judge(data)
             had = dict(config=now, how=how, scores=dict(row=row, seed=seed, pictures=c.steps*c.batch, **judge(load_weights(run)[0], f'{row} {seed}')))
             with atomic(note) as p: p.write_text(json.dumps(had | dict(scores={k: None if v != v else v for k, v in had['scores'].items()})))
         done.append({k: np.nan if v is None else v for k, v in had['scores'].items()})

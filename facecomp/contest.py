@@ -67,7 +67,7 @@ class MethodTraining(Stage):
         _, _, more, learnt = optimise(self.acc, r.judge, self.opt_disc, [batch], lambda b: r.appraise(b, shown[0]), run.clip)
         return loss, norm, terms | more, good and learnt
 
-    def _own(self): return {k: v for k, v in self.cfg.plain().items() if k not in ('run', 'vgg')}
+    def _own(self): return {k: v for k, v in self.cfg.plain().items() if k not in ('run', 'vgg')} | (dict(samples=2) if self.cfg.run.mix or self.cfg.run.empty else {})       # 1 didn't heed them
     def state(self):
         parts = dict(rival=self.rival, ema=self.ema, opt=self.opt) | (dict(opt_disc=self.opt_disc) if self.opt_disc else {})
         return {k: v.state_dict() for k, v in parts.items()} | dict(own=json.dumps(self._own()), scaler=self.acc.scaler.state_dict() if self.acc.scaler is not None else None)

@@ -170,7 +170,7 @@ def evaluate_fid(
     made = dict(inception=lambda: inception_features(file, antialias), vgg=lambda: vgg_features(file))
     name, plug = name or str(features), features if callable(features) else made[features]().to(device)
     same_job(out, weights=w, features=name, antialias=antialias, manifest=faces.root/'manifest.csv',
-             landmarks=faces.root/'landmarks.npz', masks=list(masks), methods=list(methods), faces=len(faces) if limit is None else f'{len(picked)} of {len(faces)}')
+             landmarks=faces.root/'landmarks.npz', masks=list(masks), methods=list(methods), faces=len(faces) if len(picked) == len(faces) else f'{len(picked)} of {len(faces)}')
     table = FeatureTable(out, (len(picked), 1+K*len(methods), plug(ds[0]['y'][None].to(device)).shape[1])); net = net.to(device)
     for j in tqdm(np.flatnonzero(~table.done.all(1)), disable=not progress, desc='features', unit='face'):
         b = torch.utils.data.default_collate([ds[picked[j]*K+k] for k in range(K)]); made = dict(occluded=b['x'])

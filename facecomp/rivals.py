@@ -8,7 +8,6 @@ __all__ = ['LOSSES', 'RIVALS', 'Rival', 'DFNetRival', 'GMCNNRival', 'SPADERival'
 # %% ../nbs/64_rivals.ipynb #91a7e27d
 import copy
 import torch, torch.nn as nn, torch.nn.functional as F
-from .core import masked_resize
 from .losses import CompletionLoss, LossConfig, hinge_d, hinge_g, hole_crops
 from .judges import Critic, MultiJudge, PatchJudge
 from .terms import ImagePool, PatchSampler, confidence, feature_matching, id_mrf, lsgan, patch_nce, total_variation
@@ -65,7 +64,7 @@ class DFNetRival(Rival):
         cfg = LossConfig(rec_weight=w['rec'], uv_weight=0., style_weight=w['style'], perceptual_weight=w['perceptual'], structure_layers=tuple(range(1, n+1)),
                          texture_layers=layers if self.needs_vgg else (), texture_crop=self.crop, layer_reduction='mean')
         loss, terms = CompletionLoss(cfg, vgg)(out, b)
-        def tv_of(p): t, v = masked_resize(b['y'], b['valid'], p.shape[-2:]); return total_variation(torch.where(v > .5, p, t), F.adaptive_avg_pool2d(b['hole']*b['valid'], p.shape[-2:]))
+        def tv_of(p): t, v, h = (F.adaptive_avg_pool2d(z, p.shape[-2:]) for z in (b['y'], b['valid'], b['hole']*b['valid'])); return total_variation(torch.where(v > .5, p, t), h)
         tv = sum(tv_of(out.pictures[k-1]) for k in layers)/max(1, len(layers))
         return loss+w['tv']*tv, terms | dict(tv=tv.detach()), None
 

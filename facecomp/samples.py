@@ -54,6 +54,10 @@ def clutter(
     return cv2.resize(np.ascontiguousarray(np.rot90(pic[y:y+n, x:x+n], rng.integers(4))), (S, S), interpolation=cv2.INTER_LINEAR)
 
 # %% ../nbs/14_samples.ipynb #79718f1e
+def _check_fields(faces, fields): # of the set as it is now?
+    if fields and faces.fields is not None and faces.fields.shape != (faces.total, 2, faces.size, faces.size):
+        raise FacecompError(f"The fields of {faces.root} belong to another state of the set: run data_scripts/make_uv.py again.")
+
 class TrainFaces(torch.utils.data.Dataset):
     "Occluded faces with their truth, for the completion network. Index with (epoch, i). [P, Sec. 4.1]"
     def __init__(self,
@@ -68,8 +72,7 @@ class TrainFaces(torch.utils.data.Dataset):
     ):
         self.faces, self.seed, self.kind, self.fields, self.flip, self.jitter, self.empty = faces, seed, kind, fields, flip, jitter, empty
         self.mix = mix or MIX
-        if fields and faces.fields is not None and faces.fields.shape != (faces.total, 2, faces.size, faces.size):
-            raise FacecompError(f"The fields of {faces.root} belong to another state of the set: run data_scripts/make_uv.py again.")
+        _check_fields(faces, fields)
         self.use = np.flatnonzero(faces.has_field) if fields and faces.fields is not None else np.arange(len(faces))   # a face without a field teaches no field
         if not len(self.use): raise FacecompError(f"No face of {faces.root} has a usable field: see uv_report.csv there.")
 
@@ -106,7 +109,8 @@ class OwnFaces(torch.utils.data.Dataset):
         flip:bool=True, # mirror half of the samples
     ):
         self.pairs, self.seed, self.fields, self.flip = OccludedPairs(faces.root, 'train'), seed, fields, flip; self.faces = f = self.pairs.faces
-        known, good = {r['file'] for r in faces.rows}, f.has_field if f.has_field.any() else np.ones(len(f), bool)
+        _check_fields(f, fields)
+        known, good = {r['file'] for r in faces.rows}, f.has_field if f.has_field.any() or (fields and f.fields is not None) else np.ones(len(f), bool)
         self.use = [n for n, (_, j) in enumerate(self.pairs.pairs) if f.rows[j]['file'] in known and good[j]]
         if not self.use: raise FacecompError(f"No occluded picture of {faces.root} has a truth to learn from.")
 

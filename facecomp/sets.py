@@ -124,8 +124,10 @@ def _l2sfo(root):
             if not (root/r[k]).is_file(): raise _layout_error('l2sfo', root, f'line {i} of manifest.csv names {r[k]!r}, which is not there')
         if r['split'] not in ('train', 'val', 'test'): raise _layout_error('l2sfo', root, f"line {i} of manifest.csv: the split is {r['split']!r}")
         if split.setdefault(r['identity'], r['split']) != r['split']: raise _layout_error('l2sfo', root, f"{r['identity']} is in two splits: a split goes by identities")
-    for t, r in {r['truth']: r for r in rows}.items(): yield root/t, name(t), r['identity'], r['split'], dict(occluder='', truth='')
-    for r in rows: yield root/r['file'], name(r['file']), r['identity'], r['split'], dict(occluder=r['occluder'], truth=name(r['truth'])+'.png'), r['truth'], Path(r['truth']).name
+    truths = {r['truth']: r for r in rows}; bare = Counter(Path(t).name for t in truths)
+    mark = lambda t: (t, *([Path(t).name] if bare[Path(t).name] == 1 else []))               # truth and occluded ones stand by the same landmarks
+    for t, r in truths.items(): yield root/t, name(t), r['identity'], r['split'], dict(occluder='', truth=''), *mark(t)
+    for r in rows: yield root/r['file'], name(r['file']), r['identity'], r['split'], dict(occluder=r['occluder'], truth=name(r['truth'])+'.png'), *mark(r['truth'])
 
 KEEP['ijbc'] = ('**/meta/ijbc_template_pair_label.txt', 'template_pairs.txt')
 
@@ -174,14 +176,16 @@ def join_sets(
 ) -> dict: # name of each set: its faces
     "One prepared set out of several; its fields are made afterwards. FacecompError if they don't fit together. [P: CelebA with Multi-PIE]"
     roots, out = [Path(r) for r in roots], Path(out); names = [r.resolve().name for r in roots]
-    if len(names) < 2 or len({*names}) < len(names): raise FacecompError(f"Joining wants at least two sets in folders of different names, not {', '.join(names) or 'none'}.")
+    if len(names) < 2 or len({n.lower() for n in names}) < len(names): raise FacecompError(f"Joining wants at least two sets in folders of different names, not {', '.join(names) or 'none'}.")
     parts = [PreparedFaces(r, occluded=True) for r in roots]; first = parts[0]
     for p in parts[1:]:
         if (p.size, p.convention) != (first.size, first.convention):
             raise FacecompError(f"{p.root} holds {p.size}² pictures aligned as {p.convention['name']}, {first.root} {first.size}² as {first.convention['name']}: prepare them alike.")
     head = dict(format=FORMAT, set='+'.join(names), convention=first.convention, size=first.size, parts=[hashlib.sha256((r/'manifest.csv').read_bytes()).hexdigest() for r in roots])
     if (out/'set.json').exists() and json.loads((out/'set.json').read_text()) != head: raise FacecompError(f"{out} already holds another set: choose another folder.")
-    (out/'pictures').mkdir(parents=True, exist_ok=True); rows, M = [], []
+    try: (out/'pictures').mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise FacecompError(f"Can't write to {out} ({e.strerror}): choose another folder.") from None
+    rows, M = [], []
     with atomic(out/'set.json') as f: f.write_text(json.dumps(head, indent=1))
     for name, p in zip(names, parts):
         start = 1+max((r['identity'] for r in rows), default=-1); new = lambda f: f'{name}__{f}' if f else f

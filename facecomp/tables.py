@@ -85,6 +85,7 @@ def evaluate_pairs(
 ) -> dict: # as of evaluate_occluders, for the occluders that there are; fid from 1,000 pictures on
     "Quality on a set's own occluded pictures; resumable. [P, Table 3]"
     out, pairs = Path(out), OccludedPairs(data); faces, at = pairs.faces, spread_over(len(pairs), limit); net, w = net_for(faces, weights); net = net.to(device)
+    if len(at) < ENOUGH: features = None                                                    # no FID of so few
     same_job(out, weights=w, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', lpips=with_lpips, features=name or str(features), pairs=len(at))
     look = features if features is None or callable(features) else inception_features(file).to(device); lp = lpips_net().to(device) if with_lpips else None
     D = look(pairs[0]['y'][None].to(device)).shape[1] if look else 1; scores, vectors = FeatureTable(out/'scores', (len(at), 2, 5)), FeatureTable(out/'features', (len(at), 3, D))
@@ -126,7 +127,7 @@ def evaluate_real(
     if not worn: raise FacecompError(f"{data} holds no masked photos: all its rows say masked=0.")
     two = spread_over(len(photos), 2*(references or len(at))); N = len(at)
     made = dict(inception=lambda: inception_features(file), vgg=lambda: vgg_features(file)); plug = features if callable(features) else made[features]().to(device)
-    same_job(out, weights=w, features=name or str(features), manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', reference=photos.root/'manifest.csv', masked=N, faces=len(two))
+    same_job(out, weights=w, features=name or str(features), manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', reference=photos.root/'manifest.csv', masked=N, faces=len(two), **(dict(worn=len(worn)) if len(worn) < len(faces) else {}))
     valid = [torch.from_numpy(faces.picture(i)[1])[None] for i in at]
     def cut(pic, keep): return torch.where(keep > 0, to_tensor(pic), torch.tensor(.5))
     def bare(j): pic, v = photos.picture(two[j]); return cut(pic, torch.from_numpy(v)[None]*valid[j//2 % N])      # even j: reference; odd j: held back

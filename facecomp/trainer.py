@@ -195,6 +195,7 @@ def train(
     if cfg.threads: torch.set_num_threads(cfg.threads)
     out, start, res = Path(out), cfg.init, {}; faces = _faces(cfg, data, limit, fields=2 in stages); first, last = out/'pretrain', last_checkpoint(out)
     val = _faces(cfg, data, cfg.val_faces, 'val') if cfg.val_every and 2 in stages else None       # what is missing is said before the first hour
+    if 2 in stages: training_samples(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix)
     if last and not resume and 2 in stages: raise FacecompError(f"{out} already holds a run ({last.name}): give --resume to go on with it, or another --out.")
     if cfg.pretrain.steps and not cfg.init and not last:
         if 1 in stages: acc = make_accelerator(cfg, buffers=False); res = run_stage(Pretraining(cfg, faces, acc), acc, cfg, first, resume, progress)     # no steps, if it is done: its settings are checked

@@ -24,7 +24,7 @@ def pytest_terminal_summary(terminalreporter):
     if not verdict.is_file(): return
     terminalreporter.section('notebooks')
     for line in verdict.read_text().splitlines():
-        if ' took ' in line: terminalreporter.write_line(line)
+        if line.endswith(' secs'): terminalreporter.write_line(line)
 
 @pytest.fixture(scope='session')
 def root():

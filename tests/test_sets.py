@@ -106,7 +106,8 @@ def test_train_on_own_pairs(root, tmp_path, faces):
         warnings.simplefilter('ignore'); assert train(cfg, tmp_path/'p', tmp_path/'run', progress=False)['step'] == 2
         own = override_method(method_config('dfnet-small'), ['occluder=own', 'steps=1', 'batch=2', 'workers=0', 'sheet_every=0', 'save_every=0', 'vgg=random', 'net.base=8', 'net.widest=8'])
         assert train_method(own, tmp_path/'p', tmp_path/'rival', progress=False)['step'] == 1
-    with pytest.raises(FacecompError, match='jitter'): train(override(cfg, ['jitter=0.5']), tmp_path/'p', tmp_path/'other', progress=False, stages=(2,))
+    with pytest.raises(FacecompError, match='jitter'): train(override(cfg, ['jitter=0.5']), tmp_path/'p', tmp_path/'other', progress=False)
+    assert not (tmp_path/'other').exists()                                               # said before stage 1
     celeba_ = celeba(tmp_path/'c', faces); ready('celeba', celeba_, tmp_path/'q', faces)
     r = subprocess.run([sys.executable, 'data_scripts/join.py', tmp_path/'p', tmp_path/'q', '-o', tmp_path/'both'], cwd=root, capture_output=True, text=True)
     assert r.returncode == 0 and '9 faces (4 of p, 5 of q)' in r.stdout and len(PreparedFaces(tmp_path/'both')) == 7, r.stdout+r.stderr
