@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Subset
 from torchvision.transforms.functional import gaussian_blur
 from facecomp.core import FacecompError
-from facecomp.metrics import net_for, psnr, spread_over
-from facecomp.photos import PreparedFaces, TestFaces
+from facecomp.metrics import net_for, psnr
+from facecomp.photos import PreparedFaces, TestFaces, spread_over, turns
 
 
 @torch.no_grad()
@@ -19,8 +19,8 @@ def main():
     p.add_argument('data'); p.add_argument('weights', nargs='+', metavar='NAME=RUN'); p.add_argument('--faces', type=int, default=250); a = p.parse_args()
     try: faces = PreparedFaces(a.data, 'test'); nets = {n: net_for(faces, w)[0] for n, w in (x.split('=', 1) for x in a.weights)}
     except (FacecompError, ValueError) as e: sys.exit(f'measure_blur: {e}')
-    ds, out = TestFaces(faces), {}; K = len(ds.masks)
-    for b in DataLoader(Subset(ds, [i*K+i % K for i in spread_over(len(faces), a.faces)]), 25):
+    ds, out = TestFaces(faces), {}; K, picked = len(ds.masks), spread_over(len(faces), a.faces)
+    for b in DataLoader(Subset(ds, [i*K+t for i, t in zip(picked, turns(picked, K))]), 25):
         w = b['valid']*(b['hole'] > .5); mean = lambda t: (t*w).sum((2, 3), keepdim=True)/w.sum((2, 3), keepdim=True).clamp_min(1)
         for n, net in nets.items():
             y = net(b['x']).pictures[0].float().clamp(0, 1); blurred = {f'σ={s}': gaussian_blur(y, 6*s+1, float(s)) for s in (1, 2, 3)}

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np, torch
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
-from .core import FacecompError, atomic
-from .photos import PreparedFaces, TestFaces
+from .core import FacecompError, atomic, pick_device
+from .photos import PreparedFaces, TestFaces, spread_over, turns
 from .config import Config, override, preset
 from .checkpoint import load_weights
 from .trainer import train
-from .metrics import lpips_net, picture_scores, spread_over
+from .metrics import known_by, lpips_net, picture_scores
 from .distribution import fid, inception_features
 
 # %% ../nbs/65_ablation.ipynb #1faca771
@@ -63,7 +63,7 @@ class Judge:
         progress:bool=True,
     ) -> dict: # psnr, ssim, psnr_hole, lpips: means over pictures; fid. NaN where left out
         net, k, scores, real, fake = net.to(self.device).eval(), len(self.tests.masks), [], [], []
-        loader = DataLoader(Subset(self.tests, [i*k+i % k for i in self.picked]), 20)
+        loader = DataLoader(Subset(self.tests, [i*k+t for i, t in zip(self.picked, turns(self.picked, k))]), 20)
         for b in tqdm(loader, desc=label, leave=False, disable=not progress):
             b = {n: v.to(self.device) for n, v in b.items() if torch.is_tensor(v)}; y = net(b['x']).pictures[0].float().clamp(0, 1)
             scores.append(picture_scores(y, b, self.lpips))
@@ -83,22 +83,25 @@ def ablate(
     seeds:list=(0,),
     encoder:str=None, # run folders of stage 1, with {seed} in their name; without it no row has a stage 1
     judge=None, # a callable: network, label → scores; Judge(data) by default
-    how:dict=None, # what the scores depend on beside the settings (faces, FID …): a row that was scored otherwise is scored again
+    how:dict=None, # what the scores depend on beside the settings and the set (faces, FID …): a row that was scored otherwise is scored again
     progress:bool=True,
 ) -> list: # of dicts: row, seed, pictures and COLUMNS
     "Train every row with every seed on the same pictures, score it, keep what is done. [P: Table 6]"
     out, done, there = Path(out), [], rows_for(cfg, encoder); rows = there if rows is None else rows
     lost = [r for r in rows if r in ROWS and r not in there]
     if lost: raise FacecompError(f"The row {lost[0]} leaves out what is not there: "+("name the runs of stage 1 (encoder, --encoder)." if lost[0] == 'no-stage1' else f"set it for all rows first ({row_settings(lost[0])[0].split('=')[0]}, --set)."))
-    todo = [(r, s, override(cfg, [f'seed={s}', *([f'init={encoder.format(seed=s)}'] if encoder else []), *row_settings(r)])) for s in seeds for r in rows]
+    todo = [(r, s, override(cfg, [f'seed={s}', *([f"init={encoder.replace('{seed}', str(s))}"] if encoder else []), *row_settings(r)])) for s in dict.fromkeys(seeds) for r in dict.fromkeys(rows)]
+    table, plain = known_by(Path(data)/'manifest.csv'), lambda d: {k: v for k, v in (d or {}).items() if k != 'file'}
     for row, seed, c in todo:
         run, now = out/f'{row}_{seed}', json.loads(json.dumps(asdict(c))); note = run/'scores.json'; had = json.loads(note.read_text()) if note.exists() else None
         same = lambda d: {k: v for k, v in d.items() if k != 'precision'}                    # which may change on resume, too
         if had and same(had['config']) != same(now): raise FacecompError(f"{run} was made with other settings: choose another folder.")
-        if not had or had.get('how') != how:
+        if had and had.get('data', table) != table: raise FacecompError(f"{run} was made with another set than {data}: choose another folder.")
+        file = {h['file'] for h in (had and had.get('how'), how) if h and 'file' in h}           # older notes don't say which
+        if not had or plain(had.get('how')) != plain(how) or len(file) > 1:
             if not had: train(c, data, run, resume=True, stages=(2,), progress=progress)
             judge = judge or Judge(data)
-            had = dict(config=now, how=how, scores=dict(row=row, seed=seed, pictures=c.steps*c.batch, **judge(load_weights(run)[0], f'{row} {seed}')))
+            had = dict(config=now, data=table, how=how, scores=dict(row=row, seed=seed, pictures=c.steps*c.batch, **judge(load_weights(run)[0], f'{row} {seed}')))
             with atomic(note) as p: p.write_text(json.dumps(had | dict(scores={k: None if v != v else v for k, v in had['scores'].items()})))
         done.append({k: np.nan if v is None else v for k, v in had['scores'].items()})
     with atomic(out/'ablation.csv') as p, p.open('w', newline='') as f:
@@ -146,10 +149,11 @@ def main(argv=None):
     p.add_argument('--preset', default='small'); p.add_argument('--set', dest='settings', nargs='+', default=[], metavar='KEY=VALUE', help='settings of all rows')
     p.add_argument('--encoder', help='run folders of stage 1, {seed} in their name'); p.add_argument('--faces', type=int, default=1000, help='test faces')
     p.add_argument('--file', help="Inception's weights for FID, or auto; without it no FID"); p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out')
-    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where the scores are computed'); a = p.parse_args(argv)
+    p.add_argument('--device', default='auto', help='where the scores are computed'); a = p.parse_args(argv)
     try:
+        a.device = pick_device(a.device)
         cfg = override(preset(a.preset), a.settings); ask = lambda *x, made=[]: (made or made.append(Judge(a.data, a.faces, a.file, not a.no_lpips, a.device)) or made)[0](*x)
-        runs = ablate(a.data, a.out, cfg, a.rows, a.seeds, a.encoder, ask, dict(faces=a.faces, spread=True, fid=bool(a.file), lpips=not a.no_lpips)); print(ablation_table(runs))
+        runs = ablate(a.data, a.out, cfg, a.rows, a.seeds, a.encoder, ask, dict(faces=a.faces, spread=True, fid=bool(a.file), lpips=not a.no_lpips, **(dict(file=known_by(a.file)) if a.file else {}))); print(ablation_table(runs))
         if sum(r.startswith('uv=') for r in a.rows or ()) > 1:
             with atomic(Path(a.out)/'sweep.png') as f: sweep_figure(runs).savefig(f, format='png', dpi=150)
             print(Path(a.out)/'sweep.png')

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np, torch
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
-from .core import FacecompError, atomic, to_uint8
+from .core import FacecompError, atomic, pick_device, to_uint8
 from .networks import count_parameters
 from .occlude import TEST_MASKS
-from .photos import PreparedFaces, TestFaces
+from .photos import PreparedFaces, TestFaces, spread_over, turns
 from .contest import load_method
-from .metrics import METRICS, FeatureTable, evaluate, net_for, same_job, spread_over
+from .metrics import METRICS, FeatureTable, evaluate, known_by, net_for, same_job
 from .distribution import fid, inception_features
 
 # %% ../nbs/66_comparison.ipynb #9e9d1670
@@ -44,8 +44,8 @@ def _scores(out, column, picked, masks): # (N,K) of the tested method, from pict
 @torch.no_grad()
 def _features(faces, picked, look, net, masks, out, label, device, progress): # (N,D) of face i under mask i mod K; of the truth where net is None
     ds, K = TestFaces(faces, masks), len(masks); D = look(ds[0]['y'][None].to(device)).shape[1]; table = FeatureTable(out, (len(picked), 1, D))
-    todo = np.flatnonzero(~table.done[:, 0]).tolist()
-    for js, b in zip(tqdm([todo[s:s+16] for s in range(0, len(todo), 16)], desc=label, unit='batch', disable=not progress), DataLoader(Subset(ds, [picked[j]*K+picked[j] % K for j in todo]), 16)):
+    todo, mask = np.flatnonzero(~table.done[:, 0]).tolist(), turns(picked, K)
+    for js, b in zip(tqdm([todo[s:s+16] for s in range(0, len(todo), 16)], desc=label, unit='batch', disable=not progress), DataLoader(Subset(ds, [picked[j]*K+mask[j] for j in todo]), 16)):
         y = b['y'] if net is None else torch.where(b['valid'] > 0, net(b['x'].to(device)).pictures[0].float().clamp(0, 1).cpu(), b['y'])
         for j, v in zip(js, look(y.to(device))): table.put(j, [0], v[None])
     return table.data[:, 0]
@@ -59,6 +59,7 @@ def compare(
     with_lpips:bool=True, # LPIPS needs AlexNet
     features=None, # for FID: 'inception', or a callable (B,3,S,S) → (B,D); without it no FID
     file:str|Path='auto', # weights of Inception
+    name:str=None, # of a callable
     device:str='cpu',
     progress:bool=True,
 ) -> dict: # name → parameters (M), pictures (seen in the last training run; what its start brought isn't counted), METRICS, fid; 'psnr_hole-first' and so on: (difference, low, high) to the first
@@ -74,7 +75,7 @@ def compare(
         v = evaluate(data, path, out/n, masks, limit, True, with_lpips, baselines=False, device=device, progress=progress)['ours']; how = load_method(path)[1]['train']; how = how.get('run', how)
         res[n] = dict(parameters=count_parameters(net)/1e6, pictures=how['steps']*how['batch'], **{c: v[c] for c in METRICS}, fid=np.nan)
         if look is not None:
-            job = dict(manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=list(masks), faces=len(picked), features=features if isinstance(features, str) else 'callable'); same_job(out/'truth', **job)
+            job = dict(manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=list(masks), faces=len(picked), features=name or str(features), file=None if callable(features) else known_by(file)); same_job(out/'truth', **job)
             same_job(out/n/'features', weights=path, **job); real = _features(faces, picked, look, None, masks, out/'truth', 'truth', device, progress)
             res[n]['fid'] = fid(real, _features(faces, picked, look, net.to(device), masks, out/n/'features', n, device, progress))
         for c in METRICS: res[n][f'{c}-first'] = paired_interval(*(_scores(out/m, c, picked, masks) for m in (first, n))) if n != first and np.isfinite(v[c]) else (np.nan,)*3
@@ -128,9 +129,9 @@ def main(argv=None):
     p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', required=True, nargs='+', metavar='NAME=RUN', help='methods: a name and its weights file or run folder; the first is what the others are compared with')
     p.add_argument('--out', default='runs/comparison', help='folder for the tables'); p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out')
     p.add_argument('--file', help="Inception's weights for FID, or auto; without it no FID"); p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save what each method makes of N faces, not chosen by hand, as sheet.png')
-    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu'); a = p.parse_args(argv)
+    p.add_argument('--device', default='auto', help='auto, cpu, cuda'); a = p.parse_args(argv)
     try:
-        lost = [w for w in a.weights if '=' not in w]
+        a.device = pick_device(a.device); lost = [w for w in a.weights if not w.partition('=')[2]]
         if lost: raise FacecompError(f"--weights wants NAME=RUN, not {lost[0]!r}.")
         weights = dict(w.split('=', 1) for w in a.weights)
         if len(weights) < len(a.weights): raise FacecompError("Two methods have the same name: each needs its own.")

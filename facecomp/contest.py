@@ -132,7 +132,7 @@ def train_method(
     if run.threads: torch.set_num_threads(run.threads)
     if faces.size != cfg.size: raise FacecompError(f"{data} holds {faces.size}² pictures, the network is for {cfg.size}²: prepare with --size {cfg.size}, or set size={faces.size}.")
     if run.batch > 1 and len(faces) < 2: raise FacecompError(f"{data} has a single training face: the unpaired methods need others.")
-    acc = make_accelerator(run); stage = MethodTraining(cfg, faces, acc, PreparedFaces(data, 'val', run.val_faces) if run.val_every else None)
+    acc = make_accelerator(run); stage = MethodTraining(cfg, faces, acc, PreparedFaces(data, 'val', run.val_faces, spread=True) if run.val_every else None)
     if last_checkpoint(out) is None:
         with atomic(Path(out)/'method.json') as p: p.write_text(json.dumps(cfg.plain(), indent=1))
     return run_stage(stage, acc, run, out, resume, progress)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_PIXELS', 'ASSETS', 'FacecompError', 'read_picture', 'atomic', 'write_picture', 'to_tensor', 'to_uint8', 'rng_for',
-           'isolated_rng', 'masked_resize', 'show', 'portrait', 'data_root']
+           'isolated_rng', 'masked_resize', 'show', 'portrait', 'data_root', 'pick_device']
 
 # %% ../nbs/00_core.ipynb #fe75a2cf
 import contextlib, json, os, random, tempfile
@@ -157,3 +157,13 @@ def data_root() -> Path|None: # the folder in the environment variable FACECOMP_
     "Where the optional real photo sets are, if they are. [C]"
     p = os.environ.get('FACECOMP_DATA')
     return Path(p) if p and Path(p).is_dir() else None
+
+# %% ../nbs/00_core.ipynb #e1c7da36
+def pick_device(
+    name:str='auto', # 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1' …
+) -> str: # a device that is there
+    "What --device means; FacecompError if it is not there. [C]"
+    if name == 'auto': name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    try: torch.empty(0, device=name)
+    except (RuntimeError, AssertionError): raise FacecompError(f"The device {name!r} is not there: try 'cpu', or 'auto'.") from None
+    return str(name)

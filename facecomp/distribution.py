@@ -11,10 +11,10 @@ import argparse, csv, sys, tempfile, warnings
 from pathlib import Path
 import numpy as np, torch, torch.nn as nn
 from tqdm.auto import tqdm
-from .core import FacecompError, atomic, to_tensor, to_uint8
+from .core import FacecompError, atomic, pick_device, to_tensor, to_uint8
 from .occlude import TEST_MASKS
-from .photos import PreparedFaces, TestFaces
-from .metrics import FeatureTable, inpaint, net_for, same_job, spread_over
+from .photos import PreparedFaces, TestFaces, spread_over
+from .metrics import FeatureTable, known_by, inpaint, net_for, same_job
 
 # %% ../nbs/63_distribution.ipynb #f39a8159
 def _batches(x): # (N,D) array or tensor, or an iterable of batches (B,D) → batches
@@ -169,7 +169,7 @@ def evaluate_fid(
     if set(methods)-set(METHODS): raise FacecompError(f"Unknown method {min(set(methods)-set(METHODS))!r}: there are {', '.join(METHODS)}.")
     made = dict(inception=lambda: inception_features(file, antialias), vgg=lambda: vgg_features(file))
     name, plug = name or str(features), features if callable(features) else made[features]().to(device)
-    same_job(out, weights=w, features=name, antialias=antialias, manifest=faces.root/'manifest.csv',
+    same_job(out, weights=w, features=name, file=None if callable(features) else known_by(file), antialias=antialias, manifest=faces.root/'manifest.csv',
              landmarks=faces.root/'landmarks.npz', masks=list(masks), methods=list(methods), faces=len(faces) if len(picked) == len(faces) else f'{len(picked)} of {len(faces)}')
     table = FeatureTable(out, (len(picked), 1+K*len(methods), plug(ds[0]['y'][None].to(device)).shape[1])); net = net.to(device)
     for j in tqdm(np.flatnonzero(~table.done.all(1)), disable=not progress, desc='features', unit='face'):
@@ -213,11 +213,11 @@ def main(argv=None):
     p.add_argument('--antialias', action='store_true', help="antialias when resizing to 299² (not the classic number)")
     p.add_argument('--methods', nargs='+', default=METHODS, choices=METHODS)
     p.add_argument('--masks', nargs='+', default=TEST_MASKS, choices=TEST_MASKS, metavar='MASK', help='only these of the nine')
-    p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); p.add_argument('--device', default='auto', help='auto, cpu, cuda')
     a = p.parse_args(argv)
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always')
-            res = evaluate_fid(a.data, a.features, a.weights, a.out, tuple(a.masks), tuple(a.methods), a.limit, a.file, a.antialias, device=a.device)
+            res = evaluate_fid(a.data, a.features, a.weights, a.out, tuple(a.masks), tuple(a.methods), a.limit, a.file, a.antialias, device=pick_device(a.device))
         print(markdown_table(res), *dict.fromkeys(str(w.message) for w in said if w.category is UserWarning), f"Features: {a.features}. Tables: {a.out}", sep='\n')
     except FacecompError as e: sys.exit(f'facecomp-eval fid: {e}')

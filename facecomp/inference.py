@@ -12,7 +12,7 @@ from urllib.request import getproxies
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import cv2, numpy as np, torch, torch.nn.functional as F
-from .core import ASSETS, FacecompError, atomic, to_tensor, to_uint8
+from .core import ASSETS, FacecompError, atomic, pick_device, to_tensor, to_uint8
 from .align import Convention, eye_mouth, similarity, warp_picture, warp_points, detect_landmarks, fan_files
 from .daf import Completion, CompletionNet
 from .trainer import load_weights, export_weights, config_from_dict
@@ -168,9 +168,7 @@ class FaceCompleter:
         finder:str|Path='auto', # weights that look for faces: 'auto', the bundled ones; a file or folder; None: those of path
     ):
         "Load weights; FacecompError if they are missing, damaged, or can't be fetched."
-        if device == 'auto': device = 'cuda' if torch.cuda.is_available() else 'cpu'
-        try: torch.empty(0, device=device)
-        except (RuntimeError, AssertionError): raise FacecompError(f"The device {device!r} is not there: try 'cpu', or 'auto'.") from None
+        device = pick_device(device)
         if finder == 'auto': finder = next(iter(ASSETS.glob('finder.safetensors')), None)
         finder = None if finder is None else load_weights(finder)
         if finder and finder[0].heads is None: raise FacecompError("The finder's weights predict no field, so they can't look for faces: give others, or finder=None.")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'FILLS', 'METHODS_FROM', 'TABLES', 'psnr', 'ssim', 'lpips_net', 'mean_face', 'paste_mean', 'inpaint',
-           'same_job', 'picture_scores', 'net_for', 'spread_over', 'evaluate', 'summarise', 'markdown_table',
+           'known_by', 'same_job', 'picture_scores', 'net_for', 'evaluate', 'summarise', 'markdown_table',
            'field_score', 'evaluate_field', 'FeatureTable', 'result_sheet', 'main']
 
 # %% ../nbs/60_metrics.ipynb #9e181e40
@@ -12,9 +12,9 @@ import argparse, csv, hashlib, importlib, json, math, sys
 from pathlib import Path
 import cv2, numpy as np, torch, torch.nn.functional as F
 from tqdm.auto import tqdm
-from .core import ASSETS, FacecompError, atomic, data_root, to_tensor, to_uint8, write_picture
+from .core import ASSETS, FacecompError, atomic, data_root, pick_device, to_tensor, to_uint8, write_picture
 from .occlude import TEST_MASKS
-from .photos import PreparedFaces, TestFaces
+from .photos import PreparedFaces, TestFaces, spread_over
 from .trainer import load_weights
 
 # %% ../nbs/60_metrics.ipynb #156f370b
@@ -65,11 +65,11 @@ def lpips_net(
 # %% ../nbs/60_metrics.ipynb #6ef85e9b
 def mean_face(
     faces:PreparedFaces, # usually the training split
-    limit:int=4000, # faces that are averaged
+    limit:int=4000, # faces that are averaged, spread over the split
 ) -> np.ndarray: # float32 (S,S,3) in [0,1]
     "Mean of aligned faces over the pixels that lie inside their photos. [C]"
     total, n = np.zeros((faces.size, faces.size, 3)), np.zeros((faces.size, faces.size, 1))
-    for i in range(min(limit, len(faces))): pic, v = faces.picture(i); total += pic*v[..., None]; n += v[..., None]
+    for i in spread_over(len(faces), limit): pic, v = faces.picture(i); total += pic*v[..., None]; n += v[..., None]
     return (total/np.maximum(n, 1)/255).astype(np.float32)
 
 def paste_mean(
@@ -102,16 +102,22 @@ def _write(f, rows, head=False):
     if head: w.writeheader()
     w.writerows(rows)
 
+def known_by(
+    where, # a file, or anything else
+) -> str: # 16 hex digits of the file's SHA-256, or what was said
+    "What a job remembers of a file: its content, wherever it lies. [C]"
+    return hashlib.sha256(Path(where).read_bytes()).hexdigest()[:16] if Path(str(where)).is_file() else str(where)
+
 def same_job(
     out:Path, # folder of results
     **job, # what decides them: a file (by its content) or a plain value each
 ):
     "Remember what this folder's table is about; FacecompError if it is about another job. [C]"
-    digest = lambda p: hashlib.sha256(Path(p).read_bytes()).hexdigest()[:16]
-    key = json.dumps({k: digest(v) if isinstance(v, Path) else v for k, v in job.items()})
+    key = json.dumps({k: known_by(v) if isinstance(v, Path) else v for k, v in job.items()})
     if (out/'job.json').exists() and (out/'job.json').read_text() != key:
         raise FacecompError(f"{out} holds another evaluation (other photos, weights or methods): choose another --out.")
     with atomic(out/'job.json') as p: p.write_text(key)
+
 
 def _done(table, lines):
     "Faces of an earlier run that are complete; cuts the rest off the table"
@@ -149,19 +155,12 @@ def net_for(
     weights:str|Path=None, # weights file or folder; the bundled ones by default
 ) -> tuple: # network in eval mode, ours or a compared method's, path of its file
     "Weights that fit a prepared set in size and alignment; FacecompError if they don't. [C]"
-    file = Path(weights or ASSETS/'weights.safetensors'); file = file/'weights.safetensors' if file.is_dir() else file
+    file = Path(ASSETS/'weights.safetensors' if weights is None else weights); file = file/'weights.safetensors' if file.is_dir() else file
     net, info = importlib.import_module(METHODS_FROM).load_method(file)
     if info['net']['size'] != faces.size: raise FacecompError(f"The weights are for {info['net']['size']}² pictures, {faces.root} holds {faces.size}².")
     if info['convention']['name'] != faces.convention['name']:
         raise FacecompError(f"The weights are aligned as {info['convention']['name']}, {faces.root} as {faces.convention['name']}.")
     return net, file
-
-def spread_over(
-    n:int, # how many there are
-    k:int=None, # how many are wanted; all by default
-) -> list: # k of 0…n-1, the first and the last among them
-    "Evenly spread picks, nobody's choice. [C]"
-    return list(range(n)) if k is None or k >= n else np.linspace(0, n-1, max(k, 1)).round().astype(int).tolist()
 
 @torch.no_grad()
 def evaluate(
@@ -179,7 +178,7 @@ def evaluate(
     "PSNR, SSIM, LPIPS and PSNR inside the hole on a test set under the nine masks. [P, Sec. 4.1, Table 1]"
     faces, out = PreparedFaces(data, 'test', None if spread else limit), Path(out); ds = TestFaces(faces, masks); picked = spread_over(len(faces), limit)
     (net, file), methods = net_for(faces, weights), ('ours', *(FILLS if baselines else ()))
-    same_job(out, weights=file, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=list(masks), lpips=with_lpips, methods=list(methods))
+    same_job(out, weights=file, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=list(masks), lpips=with_lpips, methods=list(methods), **(dict(mean='spread') if baselines else {}))
     done = _done(out/'pictures.csv', len(masks)*len(methods))
     net, lp = net.to(device), lpips_net().to(device) if with_lpips else None
     mean = mean_face(PreparedFaces(data, 'train')) if baselines else None
@@ -249,8 +248,8 @@ def evaluate_field(
     progress:bool=True,
 ) -> dict: # outside, inside, background, iou: means over all test faces under the nine masks
     "Error of the predicted field on masked test faces; faces whose own fit is bad are left out. [P, Sec. 3.3; C: measure]"
-    faces = PreparedFaces(data, 'test'); ds = TestFaces(faces); net, _ = load_weights(weights or ASSETS/'weights.safetensors'); net, got = net.to(device), []
-    if not net.cfg.fields: raise FacecompError("These weights predict no field.")
+    faces = PreparedFaces(data, 'test'); ds = TestFaces(faces); net, got = net_for(faces, weights)[0].to(device), []
+    if not getattr(getattr(net, 'cfg', None), 'fields', False): raise FacecompError("These weights predict no field.")
     for i in tqdm([i for i in spread_over(len(faces), limit) if faces.has_field[i]], disable=not progress, desc='fields', unit='face'):
         b = torch.utils.data.default_collate([ds[i*len(ds.masks)+k] for k in range(len(ds.masks))]); C, face = (torch.from_numpy(a) for a in faces.field(i))
         out = net(b['x'].to(device)); n = len(b['x'])
@@ -311,10 +310,12 @@ def main(argv=None):
     p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
     p.add_argument('--out', default='runs/eval', help='folder for the tables; run again to resume')
     p.add_argument('--limit', type=int, help='so many faces, spread over the test set')
-    p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out'); p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out'); p.add_argument('--device', default='auto', help='auto, cpu, cuda')
     p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save N results, not chosen by hand, as sheet.png')
     a = p.parse_args(argv)
+    if a.sheet < 0: p.error('--sheet wants a number of results.')
     try:
+        a.device = pick_device(a.device)
         if a.table == 'field':
             print(' | '.join(f'{k} {v:.4f}' for k, v in evaluate_field(a.data, a.weights, a.limit, a.device).items())); return
         res = evaluate(a.data, a.weights, a.out, limit=a.limit, spread=True, with_lpips=not a.no_lpips, device=a.device); v = next(iter(res.values()))

@@ -11,11 +11,11 @@ import argparse, csv, math, sys, warnings
 from pathlib import Path
 import numpy as np, torch
 from tqdm.auto import tqdm
-from .core import FacecompError, atomic, read_picture, rng_for, to_tensor, to_uint8, write_picture
+from .core import FacecompError, atomic, pick_device, read_picture, rng_for, to_tensor, to_uint8, write_picture
 from .occluders import L2SFO
-from .photos import PreparedFaces
+from .photos import PreparedFaces, spread_over
 from .sets import OccludedPairs
-from .metrics import FILLS, METRICS, FeatureTable, evaluate, lpips_net, net_for, picture_scores, result_sheet, same_job, spread_over
+from .metrics import FILLS, METRICS, FeatureTable, evaluate, known_by, lpips_net, net_for, picture_scores, result_sheet, same_job
 from .distribution import evaluate_fid, fid, inception_features, precision_recall, realism, vgg_features
 
 # %% ../nbs/64_tables.ipynb #5ef1d572
@@ -86,7 +86,7 @@ def evaluate_pairs(
     "Quality on a set's own occluded pictures; resumable. [P, Table 3]"
     out, pairs = Path(out), OccludedPairs(data); faces, at = pairs.faces, spread_over(len(pairs), limit); net, w = net_for(faces, weights); net = net.to(device)
     if len(at) < ENOUGH: features = None                                                    # no FID of so few
-    same_job(out, weights=w, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', lpips=with_lpips, features=name or str(features), pairs=len(at))
+    same_job(out, weights=w, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', lpips=with_lpips, features=name or str(features), file=known_by(file) if features == 'inception' else None, pairs=len(at))
     look = features if features is None or callable(features) else inception_features(file).to(device); lp = lpips_net().to(device) if with_lpips else None
     D = look(pairs[0]['y'][None].to(device)).shape[1] if look else 1; scores, vectors = FeatureTable(out/'scores', (len(at), 2, 5)), FeatureTable(out/'features', (len(at), 3, D))
     for n in tqdm(np.flatnonzero(~(scores.done.all(1) & vectors.done.all(1))), disable=not progress, desc='pairs', unit='picture'):
@@ -100,7 +100,8 @@ def evaluate_pairs(
         mean = [math.nan if np.isnan(c).all() else float(np.nanmean(c)) for c in v.T]
         return dict(pictures=int(on.sum()), **dict(zip((*METRICS, 'hole_share'), mean)), fid=math.nan if few else fid(vectors.data[on, 0], vectors.data[on, 1+m]))
     for k in dict.fromkeys([*(k for k in L2SFO if k in kinds), *kinds.tolist()]): res[k] = {m: line(kinds == k, j) for j, m in ((1, 'ours'), (0, 'occluded'))}
-    return _write_occluders(out, res | dict(mean={m: line(kinds == kinds, j) for j, m in ((1, 'ours'), (0, 'occluded'))}))
+    fids = lambda m: [v[m]['fid'] for v in res.values()]                                         # averaged, as of evaluate_occluders; NaN if one is
+    return _write_occluders(out, res | dict(mean={m: line(kinds == kinds, j) | dict(fid=float(np.mean(fids(m)))) for j, m in ((1, 'ours'), (0, 'occluded'))}))
 
 # %% ../nbs/64_tables.ipynb #f8d84231
 REAL = ('masked', 'ours', 'bare faces')
@@ -127,12 +128,13 @@ def evaluate_real(
     if not worn: raise FacecompError(f"{data} holds no masked photos: all its rows say masked=0.")
     two = spread_over(len(photos), 2*(references or len(at))); N = len(at)
     made = dict(inception=lambda: inception_features(file), vgg=lambda: vgg_features(file)); plug = features if callable(features) else made[features]().to(device)
-    same_job(out, weights=w, features=name or str(features), manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', reference=photos.root/'manifest.csv', masked=N, faces=len(two), **(dict(worn=len(worn)) if len(worn) < len(faces) else {}))
+    same_job(out, weights=w, features=name or str(features), file=None if callable(features) else known_by(file), cut='both', manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', reference=photos.root/'manifest.csv', masked=N, faces=len(two), **(dict(worn=len(worn)) if len(worn) < len(faces) else {}))
     valid = [torch.from_numpy(faces.picture(i)[1])[None] for i in at]
     def cut(pic, keep): return torch.where(keep > 0, to_tensor(pic), torch.tensor(.5))
+    def both(j): return valid[j]*torch.from_numpy(photos.picture(two[(2*j+1) % len(two)])[1])[None]   # cut as a bare face in this outline would be
     def bare(j): pic, v = photos.picture(two[j]); return cut(pic, torch.from_numpy(v)[None]*valid[j//2 % N])      # even j: reference; odd j: held back
     done = lambda j: out/'completed'/faces.rows[at[j]]['file']
-    see = dict(zip(REAL, (lambda j: cut(faces.picture(at[j])[0], valid[j]), lambda j: cut(read_picture(done(j)), valid[j]), lambda j: bare(2*j+1))))
+    see = dict(zip(REAL, (lambda j: cut(faces.picture(at[j])[0], both(j)), lambda j: cut(read_picture(done(j)), both(j)), lambda j: bare(2*j+1))))
     D = plug(see['masked'](0)[None].to(device)).shape[1]; one, ref = FeatureTable(out/'masked', (N, 2, D)), FeatureTable(out/'bare', (len(two), 1, D)); net = net.to(device)
     for j in tqdm(np.flatnonzero(~one.done.all(1)), disable=not progress, desc='masked', unit='photo'):
         write_picture(done(j), to_uint8(net(to_tensor(faces.picture(at[j])[0])[None].to(device)).pictures[0][0].float().clamp(0, 1).cpu()))
@@ -178,10 +180,12 @@ def _parser(table, about, file):
     p.add_argument('--out', default=f'runs/{table}', help='folder for the tables; run again to resume'); p.add_argument('--limit', type=int, help='so many pictures, spread over the set')
     p.add_argument('--file', default='auto', help=file); p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out')
     p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save N results, not chosen by hand, as sheet.png')
-    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu'); return p
+    p.add_argument('--device', default='auto', help='auto, cpu, cuda'); return p
 
 def _run(table, a, job, sheet):
     try:
+        a.device = pick_device(a.device)
+        if a.sheet < 0: raise FacecompError("--sheet wants a number of results.")
         with warnings.catch_warnings(record=True) as said: warnings.simplefilter('always'); print(job())
         print(*dict.fromkeys(str(w.message) for w in said if w.category is UserWarning), f'Tables: {a.out}', sep='\n')
         if a.sheet: write_picture(Path(a.out)/'sheet.png', sheet()); print(Path(a.out)/'sheet.png')

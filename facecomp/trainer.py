@@ -173,7 +173,7 @@ def uses_fields(
 # %% ../nbs/50_trainer.ipynb #733b6144
 def _faces(cfg, data, limit, split='train', fields=True):
     "A split of the prepared set, checked against the configuration"
-    faces = PreparedFaces(data, split, limit)
+    faces = PreparedFaces(data, split, limit, spread=split == 'val')
     if faces.size != cfg.net.size:
         raise FacecompError(f"{data} holds {faces.size}² pictures, the network is for {cfg.net.size}²: "
                             f"prepare with --size {cfg.net.size}, or set net.size={faces.size}.")

@@ -12,7 +12,7 @@ import argparse, csv, importlib.util, sys, warnings
 from pathlib import Path
 import numpy as np, torch
 from tqdm.auto import tqdm
-from .core import FacecompError, atomic, to_uint8
+from .core import FacecompError, atomic, pick_device, to_uint8
 from .occlude import TEST_MASKS
 from .photos import PreparedFaces, TestFaces
 from .identity import INPUTS, Embedder, Input, align_for
@@ -222,7 +222,8 @@ def verify(
     if lost: warnings.warn(f"{lost} pairs are left out: their photos are not in {data}.")
     emb = embedder if callable(embedder) else open_embedder(embedder, faces.convention['name'], device); name = name or Path(str(embedder)).stem
     at = Path('none') if callable(embedder) else Path(str(embedder).split(':', 1)[-1]); e = at if at.is_file() else name
-    same_job(out, weights=file, embedder=e, manifest=faces.root/'manifest.csv',
+    said = dict(embedder_input=str(embedder).split(':', 1)[0]) if e is at and ':' in str(embedder) else {}          # NAME, not where the file lies
+    same_job(out, weights=file, embedder=e, **said, manifest=faces.root/'manifest.csv',
              landmarks=faces.root/'landmarks.npz', pairs=faces.root/'pairs.txt', masks=list(masks), limit=limit)
     ds, K = TestFaces(faces, masks), len(masks); y0 = ds[int(a[0])*K]['y'][None].to(device)
     with torch.no_grad(): D = emb(y0).shape[1]
@@ -296,10 +297,10 @@ def main(argv=None):
     p.add_argument('--out', default='runs/verify', help='folder for vectors and tables; run again to resume')
     p.add_argument('--limit', type=int, help='only so many pairs, evenly over the folds')
     p.add_argument('--masks', nargs='+', default=TEST_MASKS, choices=TEST_MASKS, metavar='MASK', help='only these of the nine: '+', '.join(TEST_MASKS))
-    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    p.add_argument('--device', default='auto', help='auto, cpu, cuda')
     a = p.parse_args(argv)
     try:
         with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter('always'); res = verify(a.data, a.embedder, a.weights, a.out, tuple(a.masks), a.limit, device=a.device)
+            warnings.simplefilter('always'); res = verify(a.data, a.embedder, a.weights, a.out, tuple(a.masks), a.limit, device=pick_device(a.device))
         print(markdown_table(res), *dict.fromkeys(str(w.message) for w in said if w.category is UserWarning), f"Tables and curves: {a.out}", sep='\n')
     except FacecompError as e: sys.exit(f'facecomp-eval verify: {e}')
