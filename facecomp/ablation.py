@@ -75,6 +75,11 @@ class Judge:
         return mean | dict(fid=fid(self.real, torch.cat(fake)) if fake else np.nan)
 
 # %% ../nbs/65_ablation.ipynb #13ad8c34
+def _encoder(where, seed): # the file: a run's folder may hold the weights of a stage 2 as well
+    at = Path(where.replace('{seed}', str(seed))); file = next((f for f in (at/'encoder.safetensors', at/'pretrain'/'encoder.safetensors', at) if f.is_file()), None)
+    if file is None: raise FacecompError(f"There is no encoder of stage 1 in {at}: train it with facecomp-train … --stage 1.")
+    return file
+
 def ablate(
     data:str|Path, # prepared set with fields and a test split
     out:str|Path, # a folder a run, ROW_SEED; ablation.csv, ablation.tex
@@ -90,7 +95,7 @@ def ablate(
     out, done, there = Path(out), [], rows_for(cfg, encoder); rows = there if rows is None else rows
     lost = [r for r in rows if r in ROWS and r not in there]
     if lost: raise FacecompError(f"The row {lost[0]} leaves out what is not there: "+("name the runs of stage 1 (encoder, --encoder)." if lost[0] == 'no-stage1' else f"set it for all rows first ({row_settings(lost[0])[0].split('=')[0]}, --set)."))
-    todo = [(r, s, override(cfg, [f'seed={s}', *([f"init={encoder.replace('{seed}', str(s))}"] if encoder else []), *row_settings(r)])) for s in dict.fromkeys(seeds) for r in dict.fromkeys(rows)]
+    todo = [(r, s, override(cfg, [f'seed={s}', *([f'init={_encoder(encoder, s)}'] if encoder else []), *row_settings(r)])) for s in dict.fromkeys(seeds) for r in dict.fromkeys(rows)]
     table, plain = known_by(Path(data)/'manifest.csv'), lambda d: {k: v for k, v in (d or {}).items() if k != 'file'}
     for row, seed, c in todo:
         run, now = out/f'{row}_{seed}', json.loads(json.dumps(asdict(c))); note = run/'scores.json'; had = json.loads(note.read_text()) if note.exists() else None

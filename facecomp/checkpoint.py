@@ -8,7 +8,7 @@ __all__ = ['CHECKPOINT', 'WEIGHTS', 'save_checkpoint', 'load_checkpoint', 'last_
 
 # %% ../nbs/46_checkpoint.ipynb #6ad487b3
 import csv, json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 import torch
 from .core import FacecompError, atomic
@@ -115,6 +115,7 @@ def load_weights(
     net = CompletionNet(NetConfig(**info['net']))
     try: net.load_state_dict(sd)
     except RuntimeError as e: raise FacecompError(f"{path} does not fit its own configuration: {str(e).splitlines()[1].strip()}") from None
+    if net.heads is not None and info.get('train', {}).get('loss', {}).get('uv_weight', 1) == 0: net.heads, net.cfg = None, replace(net.cfg, fields=False)    # nothing has taught them
     return net.eval(), info
 
 # %% ../nbs/46_checkpoint.ipynb #27369dfe

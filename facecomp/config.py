@@ -7,7 +7,7 @@ __all__ = ['PARTS', 'PRESETS', 'PretrainConfig', 'Config', 'config_from_dict', '
 
 # %% ../nbs/45_config.ipynb #3407e7f3
 from dataclasses import dataclass, field, asdict, fields, is_dataclass
-import copy, difflib, json
+import copy, difflib, json, math
 from .core import FacecompError
 from .networks import NetConfig
 from .daf import NETS
@@ -57,7 +57,7 @@ class Config:
     init:str=''                    # weights to start from: a file, a run folder, or an encoder of stage 1; '' = random [C]
     occluder:str='random'          # what covers the faces, as in facecomp.occlude; 'own': the set's own occluded pictures (L2SFO)
     mix:dict=field(default_factory=dict) # share of each kind of occluder, as {"mask": 3, "scarf": 1}; {} = facecomp.occlude.MIX [C]
-    flip:bool=True                 # mirror half of the samples
+    flip:bool=True                 # mirror half of the samples [C]
     jitter:float=0.                # share of the samples that stand askew, for finding faces [C]
     empty:float=0.                 # share of the samples that show no face, for finding faces [C]
     seed:int=0
@@ -77,6 +77,10 @@ class Config:
         for name, cls in PARTS.items():
             if isinstance(getattr(self, name), dict): setattr(self, name, cls(**getattr(self, name)))
         self.betas, self.betas_disc = tuple(self.betas), tuple(self.betas_disc)
+        for part, at in (('', self), ('pretrain.', self.pretrain)):
+            for k, low, high in (('lr', 0, math.inf), ('lr_disc', 0, math.inf), ('clip', 0, math.inf), ('warmup', 0, math.inf), ('steps', 0, math.inf), ('batch', 1, math.inf), ('accumulate', 1, math.inf), ('ema', 0, 1), ('jitter', 0, 1), ('empty', 0, 1)):
+                if hasattr(at, k) and not low <= getattr(at, k) <= high:
+                    raise FacecompError(f"{part}{k} must be a number {'≥ '+str(low) if high == math.inf else f'in [{low},{high}]'}, not {getattr(at, k)!r}."+(" 0 cuts no gradient." if k == 'clip' else ''))
 
 PARTS = dict(net=NetConfig, loss=LossConfig, disc=DiscConfig, pretrain=PretrainConfig)
 

@@ -53,12 +53,13 @@ class DualAttentionFusion(nn.Module):
         f:torch.Tensor, # F (B,C,h,w)
         x:torch.Tensor, # x_q (B,3,H,W) in [0,1], of any size that is a multiple of h,w
     ) -> tuple: # Ŷ (B,3,h,w) in about [0,1]; α (B,3,h,w)
+        full = lambda t: t if t.dtype == torch.float64 else t.float()           # bf16 has 8 bits: known pixels would be rounded
         if not self.attention:
-            p = torch.sigmoid(self.to_picture(f)); return p, torch.ones_like(p)
+            p = torch.sigmoid(full(self.to_picture(f))); return p, torch.ones_like(p)
         p = self.to_picture(self.channel(f))                                    # W_K F̂
-        xs = F.adaptive_avg_pool2d(self.picture(x), f.shape[-2:])               # x' = W_C(x_q)↓
-        a = torch.sigmoid(self.blend(torch.cat([p, xs], 1)))
-        return a*torch.sigmoid(p) + (1-a)*xs, a
+        with torch.autocast(x.device.type, enabled=False): xs = F.adaptive_avg_pool2d(self.picture(x), f.shape[-2:])    # x' = W_C(x_q)↓
+        a = torch.sigmoid(full(self.blend(torch.cat([p, xs.to(p.dtype)], 1))))
+        return a*torch.sigmoid(full(p)) + (1-a)*xs, a
 
 # %% ../nbs/31_daf.ipynb #14a78c84
 class FieldHead(nn.Module):
@@ -70,7 +71,7 @@ class FieldHead(nn.Module):
     def forward(self,
         f:torch.Tensor, # (B,C,h,w) any size
     ) -> tuple: # Ĉ = (u; v) (B,2,h,w) in [0,1], 0 where the gate is shut; validity σ(g) (B,1,h,w) in [0,1]
-        c = torch.sigmoid(self.conv(f)); return c[:, :2]*c[:, 2:], c[:, 2:]
+        c = self.conv(f); c = torch.sigmoid(c if c.dtype == torch.float64 else c.float()); return c[:, :2]*c[:, 2:], c[:, 2:]
 
 # %% ../nbs/31_daf.ipynb #665dd55d
 class Completion(NamedTuple):

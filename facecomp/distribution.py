@@ -165,8 +165,8 @@ def evaluate_fid(
     progress:bool=True,
 ) -> dict: # method → fid, precision, recall, f1, realism: means over the masks (realism: of the median picture)
     "FID, precision, recall, F1 and realism of completions, for each mask, then averaged. [P, Tables 1-3; C: reference]"
-    faces, out = PreparedFaces(data, 'test'), Path(out); net, w = net_for(faces, weights); K, ds, picked = len(masks), TestFaces(faces, masks), spread_over(len(faces), limit)
     if set(methods)-set(METHODS): raise FacecompError(f"Unknown method {min(set(methods)-set(METHODS))!r}: there are {', '.join(METHODS)}.")
+    faces, out = PreparedFaces(data, 'test'), Path(out); net, w = net_for(faces, weights); K, ds, picked = len(masks), TestFaces(faces, masks), spread_over(len(faces), limit)
     made = dict(inception=lambda: inception_features(file, antialias), vgg=lambda: vgg_features(file))
     name, plug = name or str(features), features if callable(features) else made[features]().to(device)
     same_job(out, weights=w, features=name, file=None if callable(features) else known_by(file), antialias=antialias, manifest=faces.root/'manifest.csv',

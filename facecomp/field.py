@@ -66,7 +66,7 @@ def spline_matrix(
 @functools.lru_cache(None)
 def embedded_model(
     modes:int=20, # how many of the head's directions the fit may use; with 0 the spline alone shapes the face
-) -> FaceModel: # 7,500 vertices
+) -> FaceModel: # 7,736 vertices
     "A face model without licence or download: the procedural mean head, its directions, a spline through the landmarks. [C]"
     # they crowd at the mouth's slit
     rows = np.r_[np.linspace(1, .32, 50)[:-1], np.linspace(.32, .25, 36)[:-1], np.linspace(.25, 0, 24)]

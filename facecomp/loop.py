@@ -66,9 +66,9 @@ def update_ema(
 
 # %% ../nbs/48_loop.ipynb #b15d31cb
 def has_bf16() -> bool: # of the GPU if there is one, else of the CPU
-    "Whether bf16 is computed, not imitated. [C: CPUs from AVX-512 or SVE on]"
+    "Whether bf16 is computed, not imitated. [C: CPUs with AVX-512-BF16 or SVE]"
     if torch.cuda.is_available(): return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.backends.cpu.get_cpu_capability().startswith(('AVX512', 'SVE'))
+    cpu = torch.backends.cpu.get_cpu_capability(); return cpu.startswith('SVE') or cpu.startswith('AVX512') and torch.cpu._is_avx512_bf16_supported()
 
 def settle(
     cfg:Config, # stays as it is
@@ -117,7 +117,7 @@ def optimise(
 # %% ../nbs/48_loop.ipynb #5ed3a155
 class Stage:
     "A stage of training, for run_stage. Attributes: dataset (indexed with (epoch, i)), batch, steps, save_every, max_bad."
-    label, unit, max_bad = 'train', 'pictures', 20
+    label, unit, max_bad, source = 'train', 'pictures', 20, ''              # source: a fingerprint of what the samples are made from; '' says nothing
     def step(self, batch, n): "Step n (from 0) on a batch: loss, gradient norm, terms, whether it counted"; raise NotImplementedError
     def state(self): "Everything the next step depends on, as state dicts"; raise NotImplementedError
     def load(self, state): "Inverse of state"; raise NotImplementedError
@@ -137,6 +137,7 @@ def _resume(path, stage, plain):
     ck = load_checkpoint(path)
     old = stage.settings(json.loads(json.dumps(asdict(config_from_dict(ck['config'])))))
     diff = [d for d in config_difference(old, stage.settings(plain)) if d.split(':')[0] not in FREE]
+    if ck.get('source') and stage.source and ck['source'] != stage.source: diff.append('data: another set (its manifest.csv differs)')
     if ck['faces'] != len(stage.dataset): diff.append(f"faces: {ck['faces']} → {len(stage.dataset)}")
     if diff: raise FacecompError(f"{path} was made with other settings: " + '; '.join(diff))
     if ck['step'] > stage.steps: raise FacecompError(f"{path} is already past step {stage.steps}: nothing to do.")
@@ -165,16 +166,17 @@ def run_stage(
     batches = StepBatches(len(stage.dataset), stage.batch, cfg.seed, start, stage.steps, acc.process_index, acc.num_processes)
     loader = DataLoader(stage.dataset, batch_sampler=batches, num_workers=cfg.workers, pin_memory=acc.device.type == 'cuda')
     bar = tqdm(total=stage.steps, initial=start, disable=not (progress and main), desc=stage.label, unit='step')
-    seen, t0, early, terms = 0, time.time(), True, {}
+    seen, t0, early, terms, skipped = 0, time.time(), True, {}, 0
     with isolated_rng(cfg.seed):
         for step, batch in enumerate(loader, start+1):
             torch.manual_seed(cfg.seed*1_000_003+step)
             batch = {k: _to(v, acc.device, cfg.precision) for k, v in batch.items()}
             loss, norm, terms, good = stage.step(batch, step-1)
             if not good and (acc.scaler is None or not torch.isfinite(loss)): bad += 1
-            if bad >= stage.max_bad:
-                kept = last_checkpoint(out)
-                raise FacecompError(f"Stopped at step {step}: {bad} step{'s were' if bad > 1 else ' was'} not finite. "
+            skipped = 0 if good else skipped+1                                 # under a scaler some are, while it looks for its scale
+            if bad >= stage.max_bad or skipped >= 50:
+                kept, n = last_checkpoint(out), max(bad, skipped)
+                raise FacecompError(f"Stopped at step {step}: {n} step{'s were' if n > 1 else ' was'} not finite. "
                                     +(f"The last good checkpoint is {kept}: go on from it with --resume and precision='no', or start" if kept else "There is no checkpoint yet: start")
                                     +" again in another folder with a lower lr or clip=1.")
             save = step == stage.steps or (stage.save_every and step % stage.save_every == 0)
@@ -193,7 +195,7 @@ def run_stage(
                 early = False; picture = stage.sheet(batch)
                 if picture is not None: write_picture(out/'sheets'/f'{step:07}.jpg', picture)
             if save:
-                save_checkpoint(out/f'step_{step}.pt', step=step, bad=bad, best=best, faces=len(stage.dataset), config=plain, state=stage.state())
+                save_checkpoint(out/f'step_{step}.pt', step=step, bad=bad, best=best, faces=len(stage.dataset), source=stage.source, config=plain, state=stage.state())
                 prune_checkpoints(out, cfg.keep)
     bar.close()
     if board: board.close()

@@ -94,7 +94,7 @@ def perceptual_style(
     pred:list, # φ_i of the completion
     true:list, # φ_i of the truth
 ) -> tuple: # L_perc, L_style: scalars
-    "Σ|φ_i - φ_i|_1 (means), and Σ|G_i - G_i|_1/C² (sum over C×C); means over pictures. [P; R: DFNet]"
+    "Σ|φ_i(ŷ) - φ_i(y)|_1 (means), and Σ|G_i(ŷ) - G_i(y)|_1/C_i² (sums over C_i×C_i); means over pictures. [P; R: DFNet]"
     perc = sum(_full((p-t).abs()).mean() for p, t in zip(pred, true))
     style = sum((gram(p)-gram(t)).abs().sum((1, 2)).mean()/p.shape[1]**2 for p, t in zip(pred, true))
     return perc, style
@@ -171,6 +171,8 @@ class LossConfig:
         for n, known in (('layer_reduction', ('sum', 'mean')), ('vgg_norm', ('imagenet', 'none'))):
             if getattr(self, n) not in known:
                 raise FacecompError(f"{n} must be {known[0]!r} or {known[1]!r}, not {getattr(self, n)!r}.")
+        for n, where in (('identity', self.where_identity), ('adversarial', self.where_adversarial)):
+            if getattr(self, f'{n}_weight') > 0 and not where: raise FacecompError(f"{n}_weight is above 0, but no layer is left for it: name {n}_layers, or set the weight to 0.")
         if self.texture_crop and self.needs_vgg and self.texture_crop >> (max(self.texture_layers)-1) < 8:
             k = max(self.texture_layers)
             raise FacecompError(f"texture_crop={self.texture_crop} leaves VGG less than 8 pixels at layer {k}: "

@@ -23,7 +23,7 @@ def _draw(verts, tris, attrs, cull, out, mask, zbuf):
             i1, i2 = i2, i1
             x1, y1, x2, y2 = x2, y2, x1, y1
             area = -area
-        if not area < 0: continue                                      # degenerate, or not a number
+        if not -np.inf < area < 0: continue                            # degenerate, without end, or not a number
         # in floats: a far corner is no int
         lo_x = int(max(0., np.ceil(min(x0, x1, x2)))); hi_x = int(min(W-1., np.floor(max(x0, x1, x2))))
         lo_y = int(max(0., np.ceil(min(y0, y1, y2)))); hi_y = int(min(H-1., np.floor(max(y0, y1, y2))))

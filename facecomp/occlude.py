@@ -360,5 +360,9 @@ def two_views(
     pic, landmarks, seed:int, epoch:int, index:int, # as in `occlude_for`
     kind:str='random', mix:dict=MIX, # as in `occlude`
 ) -> tuple: # (x_q, alpha_q), (x_k, alpha_k)
-    "One photo under two different masks: query and key of stage 1. [P]"
-    return tuple(occlude_for(pic, landmarks, seed, epoch, index, view, kind, mix) for view in (0, 1))
+    "One photo under two different masks: query and key of stage 1; drawn again where they are the same. [P]"
+    draw = lambda view: occlude_for(pic, landmarks, seed, epoch, index, view, kind, mix); q, k = draw(0), draw(1)
+    for view in range(2, 10):
+        if not np.array_equal(q[0], k[0]): break
+        k = draw(view)
+    return q, k

@@ -7,7 +7,7 @@ __all__ = ['ENDINGS', 'LAYOUTS', 'READERS', 'KEEP', 'FORMAT', 'read_set', 'prepa
            'encode_field', 'decode_field', 'mirror_field', 'TestFaces']
 
 # %% ../nbs/13_photos.ipynb #e7c0186f
-import csv, json, shutil, zlib
+import csv, hashlib, json, shutil, zlib
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -207,6 +207,7 @@ class PreparedFaces:
         self.has_field = ok[self.index] if ok is not None and len(ok) == self.total else np.full(len(self.rows), self.fields is not None)
 
     def __len__(self): return len(self.rows)
+    def fingerprint(self): "16 hex digits: which photos, splits and crops"; return hashlib.sha256((self.root/'manifest.csv').read_bytes()).hexdigest()[:16]
     def __getstate__(self): return {**self.__dict__, 'fields': self.fields is not None}     # a pickled memmap would be its whole content
     def __setstate__(self, d): self.__dict__.update(d, fields=np.load(self.root/'fields.npy', mmap_mode='r') if d['fields'] else None)
 

@@ -9,7 +9,7 @@ __all__ = ['random_similarity', 'warp_sample', 'clutter', 'TrainFaces', 'OwnFace
 # %% ../nbs/14_samples.ipynb #c2612332
 import cv2, numpy as np, torch
 from .core import FacecompError, rng_for, to_tensor
-from .occlude import MIX, occlude_for, two_views
+from .occlude import MIX, TEST_MASKS, occlude_for, two_views
 from .occluders import L2SFO # glasses, cups, scarves and hands become kinds of `occlude`
 from .photos import PreparedFaces, mirror_field
 from .sets import OccludedPairs
@@ -65,7 +65,7 @@ class TrainFaces(torch.utils.data.Dataset):
         seed:int=0, # which occluders fall
         kind:str='random', # occluder, as in `occlude`
         fields:bool=True, # also give C and the face mask
-        flip:bool=True, # mirror half of the samples
+        flip:bool=True, # mirror half of the samples [C]
         jitter:float=0., # share of the samples that stand askew, before clutter [C]
         empty:float=0., # share of the samples that show clutter and no face [C]
         mix:dict=None, # share of each kind of occluder; `MIX` by default
@@ -132,6 +132,7 @@ def training_samples(
     if kind == 'own':
         if jitter or empty or mix: raise FacecompError("occluder='own' shows the set's own pictures as they are: jitter and empty must be 0, and mix empty.")
         return OwnFaces(faces, seed, fields, flip)
+    if mix and kind != 'random': raise FacecompError(f"mix gives the shares of several kinds, occluder={kind!r} is one kind: leave one of them out.")
     data = TrainFaces(faces, seed, kind, fields, flip, jitter, empty, mix)
     if faces.has_field.any(): data.use = np.flatnonzero(faces.has_field)
     return data
@@ -164,6 +165,7 @@ class PairFaces(torch.utils.data.Dataset):
         kind:str='random', mix:dict=None, # occluders, as in `TrainFaces`
     ):
         if not 0 <= augment <= 1: raise FacecompError(f"augment must lie in [0,1], not {augment}.")
+        if kind in TEST_MASKS and not augment: raise FacecompError(f"The occluder {kind!r} is always the same, so both views would be: stage 1 wants two different masks (occluder='random' or 'mask', pretrain.augment above 0, or pretrain.steps=0 to leave it out).")
         self.faces, self.seed, self.augment, self.ramp, self.kind, self.mix = faces, seed, augment, ramp, kind, mix or MIX
     def __len__(self): return len(self.faces)
     def __getitem__(self, key): # (epoch, index)

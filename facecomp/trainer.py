@@ -6,10 +6,11 @@
 __all__ = ['Pretraining', 'sheet', 'hole_psnr', 'CompletionTraining', 'uses_fields', 'train', 'main']
 
 # %% ../nbs/50_trainer.ipynb #eea1e98b
-import argparse, collections, copy, json, math, sys
+import argparse, collections, copy, json, math, sys, warnings
 from pathlib import Path
 import numpy as np, torch
 from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
 from .core import FacecompError, to_uint8, isolated_rng
 from .mesh import field_picture
 from .photos import PreparedFaces, TestFaces
@@ -35,7 +36,7 @@ class Pretraining(Stage):
         acc, # Accelerator
     ):
         p = cfg.pretrain; self.cfg, self.acc, self.dataset = cfg, acc, PairFaces(faces, cfg.seed, p.augment, p.ramp, 'random' if cfg.occluder == 'own' else cfg.occluder, cfg.mix)
-        self.batch, self.steps, self.save_every = p.batch, p.steps, p.save_every
+        self.batch, self.steps, self.save_every, self.source = p.batch, p.steps, p.save_every, faces.fingerprint()
         with isolated_rng(cfg.seed):
             self.raw = SiameseNet(Encoder(cfg.net), cfg.net.widths()[-1], queue_size(p.queue, len(faces)), p.dim, p.m, p.tau, p.shuffle)
         if cfg.precision == 'float64': self.raw.double()
@@ -113,7 +114,9 @@ class CompletionTraining(Stage):
     ):
         self.cfg, self.acc, self.val, self.convention = cfg, acc, val, faces.convention
         self.dataset = training_samples(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix)
-        self.batch, self.steps, self.save_every, self.max_bad = cfg.batch, cfg.steps, cfg.save_every, cfg.max_bad
+        self.batch, self.steps, self.save_every, self.max_bad, self.source = cfg.batch, cfg.steps, cfg.save_every, cfg.max_bad, faces.fingerprint()
+        if cfg.loss.identity and not cfg.loss.identity_weight: warnings.warn("loss.identity names a recogniser, but loss.identity_weight is 0: there is no identity loss.")
+        if cfg.loss.uv_weight and not cfg.net.fields: warnings.warn("net.fields is false: there is no loss on the field, whatever loss.uv_weight says.")
         if cfg.batch % (cfg.accumulate*acc.num_processes):
             raise FacecompError(f"A batch of {cfg.batch} can't be dealt to {acc.num_processes} processes in {cfg.accumulate} parts each.")
         judge = Embedder.load(cfg.loss.identity, faces.convention) if cfg.loss.where_identity and cfg.loss.identity else None
@@ -188,7 +191,7 @@ def train(
     resume:bool=False, # go on from the last checkpoint in out
     progress:bool=True, # progress bar
     limit:int=None, # only the first so many training faces
-    stages:tuple=(1, 2), # (1,): pre-training alone; (2,): completion alone, from cfg.init, else from the encoder in out/pretrain, else from random weights
+    stages:tuple=(1, 2), # (1,): pre-training alone; (2,): completion alone, from cfg.init, else from the encoder in out/pretrain (unless pretrain.steps=0 leaves stage 1 out), else from random weights
 ) -> dict: # steps done, bad steps, best score, pictures a second, the last loss terms, of the last stage that ran
     "Stage 1 (where cfg.pretrain.steps asks for it and cfg.init doesn't replace it), then stage 2. [P, Sec. 3.4, 4.2]"
     cfg = settle(cfg)
@@ -205,6 +208,7 @@ def train(
     if 2 in stages:
         shapes = (cfg.net.fields and not uses_fields(cfg)) or not set(range(1, cfg.net.scales+1)) <= set(cfg.loss.structure_layers)
         acc = make_accelerator(cfg, unused=bool(shapes))
+        if progress and not last and acc.is_main_process: tqdm.write(f"stage 2 starts from {start or 'random weights'}")
         res = run_stage(CompletionTraining(cfg, faces, acc, '' if last else str(start), val), acc, cfg, out, resume, progress)
     return res
 

@@ -185,4 +185,4 @@ def test_tables_explain_what_is_missing(table, tmp_path, capsys):
     assert e.value.code == 0 and '--data' in capsys.readouterr().out
 
 def test_unknown_method(tmp_path):
-    with pytest.raises(FacecompError): evaluate_fid(tmp_path, 'inception', methods=('magic',))
+    with pytest.raises(FacecompError, match='Unknown method'): evaluate_fid(tmp_path, 'inception', methods=('magic',))

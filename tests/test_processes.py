@@ -13,6 +13,7 @@ from facecomp.faces import procedural_face
 from facecomp.photos import encode_field, prepare
 
 STEPS = 5
+SAME = {} # stage 1 of the first run
 RUN = '''
 import sys, torch
 from facecomp import trainer
@@ -82,6 +83,7 @@ def test_two_processes_equal_one(prepared, extra):
     one, two = (run(prepared, f'{n}{len(extra)}', n, 'precision=float64', *extra) for n in (1, 2))     # shuffled keys: who computes them changes, they don't
     assert len(one[0]) == 2*STEPS and np.abs(np.subtract(one[0], two[0])).max() < 1e-9        # losses of both stages, step by step
     assert far(one[1], two[1]) < 1e-9 and far(one[2], two[2]) < 1e-9                          # weights, optimisers, averages, queue
+    assert far(SAME.setdefault('first', one[1]), one[1]) < 1e-9                               # group norm: in whatever order, the keys are the same
     assert torch.equal(one[1]['net']['queue.index'], two[1]['net']['queue.index']) and (one[1]['net']['queue.index'] >= 0).all()
 
 
