@@ -173,7 +173,7 @@ def run_stage(
             batch = {k: _to(v, acc.device, cfg.precision) for k, v in batch.items()}
             loss, norm, terms, good = stage.step(batch, step-1)
             if not good and (acc.scaler is None or not torch.isfinite(loss)): bad += 1
-            skipped = 0 if good else skipped+1                                 # under a scaler some are, while it looks for its scale
+            skipped = 0 if good or acc.scaler is None else skipped+1           # some are, while the scaler looks for its scale
             if bad >= stage.max_bad or skipped >= 50:
                 kept, n = last_checkpoint(out), max(bad, skipped)
                 raise FacecompError(f"Stopped at step {step}: {n} step{'s were' if n > 1 else ' was'} not finite. "

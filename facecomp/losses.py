@@ -104,7 +104,7 @@ def identity_loss(
     a:torch.Tensor, # Ψ(ŷ) (B,D), L2-normalised
     b:torch.Tensor, # Ψ(y) (B,D)
 ) -> torch.Tensor: # scalar in [0,4], float32 or float64
-    "Squared distance of the embeddings, mean over pictures. [P: L_ip]"
+    "Squared distance of the embeddings, mean over pictures. [P: L_ip; unit length: C]"
     return (_full(a)-_full(b)).square().sum(1).mean()
 
 # %% ../nbs/40_losses.ipynb #282d5896

@@ -208,7 +208,7 @@ def train(
     if 2 in stages:
         shapes = (cfg.net.fields and not uses_fields(cfg)) or not set(range(1, cfg.net.scales+1)) <= set(cfg.loss.structure_layers)
         acc = make_accelerator(cfg, unused=bool(shapes))
-        if progress and not last and acc.is_main_process: tqdm.write(f"stage 2 starts from {start or 'random weights'}")
+        if progress and not last and acc.is_main_process: tqdm.write(f"stage 2 starts from {start or 'random weights'}", file=sys.stderr)
         res = run_stage(CompletionTraining(cfg, faces, acc, '' if last else str(start), val), acc, cfg, out, resume, progress)
     return res
 
