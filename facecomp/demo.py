@@ -8,7 +8,7 @@ __all__ = ['MAX_DEMO', 'MODES', 'NO_FACE', 'PORTRAITS', 'strokes', 'hole_of', 'p
            'complete_files']
 
 # %% ../nbs/72_demo.ipynb #b70d24d4
-import secrets, threading, time, zlib
+import secrets, threading, time, traceback, zlib
 from collections import OrderedDict
 from pathlib import Path
 import cv2, numpy as np
@@ -228,4 +228,6 @@ def complete_files(
             res = completer.complete(read_photo(f.read_bytes(), MAX_DEMO), details=True, outline=mode == 'outline', strength=strength)   # as bytes: no path in a message
             yield name, target, '; '.join([f'{len(res.faces)} face{"s"*(len(res.faces) > 1)}, {(res.hole > .5).mean():.0%} replaced', *res.messages, *res.save(target)])
         except NoFaceError: yield name, None, 'No face was found in it.'
-        except (FacecompError, OSError) as e: yield name, None, str(e).replace('The picture', 'The file') if isinstance(e, FacecompError) else 'The file is gone.'
+        except FacecompError as e: yield name, None, str(e).replace('The picture', 'The file')
+        except FileNotFoundError: yield name, None, 'The file is gone.'
+        except Exception as e: traceback.print_exc(); yield name, None, f'It could not be completed ({type(e).__name__}); the others go on.'

@@ -160,6 +160,7 @@ def build_demo(
         net, start = nets[weights], time.perf_counter(); shelf.drop(token)
         try:
             places, ticked, said = squares_of(crops, value)
+            if mask and not Path(mask).exists(): raise FacecompError("The mask's file is gone from this page: choose it again.")
             p = predict_value(net, value, Path(mask).read_bytes() if mask else None, hole_is, mode, faces or ticked, places); p.todo['said'][:0] = said
             res = net.blend(p, strength=strength, threshold=threshold, softness=softness, grow=grow); file = room()/'completed.png'; write_photo(file, res.photo)
         except FacecompError as e: raise sorry(e) from None
