@@ -6,7 +6,7 @@
 __all__ = ['plan_outputs', 'complete_main']
 
 # %% ../nbs/71_command.ipynb #cac4349a
-import argparse, json, os, sys, time, warnings
+import argparse, json, os, re, signal, sys, threading, time, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -24,15 +24,17 @@ from .inference import FaceCompleter
 def plan_outputs(
     inputs:list, # files and folders
     out:str|Path, # a file for one input file, else a folder
+    keep:list=(), # other files that must stay as they are, and are no pictures to complete
 ) -> tuple: # list of (source, target, name in a landmarks file); how many files in folders were no pictures by their ending
     "Which file goes where; FacecompError if something would be written over. [C]"
-    out, found, skipped = Path(out), [], 0; home = os.path.realpath(out)+os.sep
+    out, found, skipped = Path(out), [], 0; home = os.path.realpath(out)+os.sep; keep = {os.path.realpath(f) for f in keep}
     for p in map(Path, inputs):
         if not p.is_dir(): found.append((p, Path(p.name))); continue
         if out.exists() and os.path.realpath(out) == os.path.realpath(p): raise FacecompError(f"{out} is an input: choose another folder for the results.")
-        files = [f for f in sorted(p.rglob('*')) if (f.is_file() or not f.is_dir()) and not f.name.startswith('.') and not (os.path.realpath(f)+os.sep).startswith(home)]
+        inside = home.startswith(os.path.realpath(p)+os.sep)                                   # results that lie among the inputs are no inputs
+        files = [f for f in sorted(p.rglob('*')) if (f.is_file() or not f.is_dir()) and not f.name.startswith('.') and not (inside and (os.path.realpath(f)+os.sep).startswith(home)) and os.path.realpath(f) not in keep]
         pics = [f for f in files if f.suffix.lower() in ENDINGS]; skipped += len(files)-len(pics)
-        if not pics: raise FacecompError(f"There are no pictures in the folder {p}.")
+        if not pics: raise FacecompError(f"There are no pictures in the folder {p}."+(f" ({len(files)} files, none of which ends in {', '.join(sorted(ENDINGS))}.)" if files else ''))
         found += [(f, f.relative_to(p)) for f in pics]
     single = len(found) == 1 and not Path(inputs[0]).is_dir()
     if single and out.suffix and not out.is_dir():
@@ -49,19 +51,22 @@ def plan_outputs(
             used.add(str(t).lower()); jobs.append((src, t, rel.as_posix()))
     own = {os.path.realpath(s) for s, *_ in jobs}
     for _, t, _ in jobs:
+        if os.path.realpath(t) in keep: raise FacecompError(f"{t} is a mask or a file of landmarks and would be written over: choose another place for the results.")
         if os.path.realpath(t) in own: raise FacecompError(f"{t} is an input and would be written over: choose another place for the results.")
     return jobs, skipped
 
 def _can_write(path): return path.suffix.lower() in WRITES
 
 # %% ../nbs/71_command.ipynb #d8808047
-def _mask_for(masks, name, src): # the mask of one picture: the file itself, or of the same name in a folder
+def _mask_for(masks, name, src, alone=True): # the mask of one picture: the file itself, or of the same name in a folder
     if masks is None or masks.is_file(): return masks
     rel = Path(name)
-    for stem in (rel.with_suffix(''), Path(src.stem)):
-        for ext in sorted(ENDINGS):
+    for stem in (rel.with_suffix(''), *([Path(src.stem)] if alone else [])):                    # the bare name where no other picture has it
+        for ext in (*sorted(ENDINGS), *(e.upper() for e in sorted(ENDINGS))):
             if (masks/stem).with_name(stem.name+ext).is_file(): return (masks/stem).with_name(stem.name+ext)
     raise FacecompError(f"{masks} has no mask for it.")
+
+def _stop(*_): raise KeyboardInterrupt
 
 def complete_main(argv=None):
     "facecomp-complete: complete faces from the command line."
@@ -81,22 +86,28 @@ def complete_main(argv=None):
     p.add_argument('--json', metavar='FILE', help='write a report: what happened to each picture')
     p.add_argument('--device', default='auto', help='auto, cpu, cuda')
     p.add_argument('--raw', action='store_true', help="the network's whole output, without putting the known pixels back")
-    a = p.parse_args(argv); warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+    a = p.parse_args(argv); main_thread = threading.current_thread() is threading.main_thread(); was = signal.signal(signal.SIGTERM, _stop) if main_thread else None; warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
     bad, rows, t0, jobs, todo, threads = [], {}, time.perf_counter(), [], [], torch.get_num_threads()
     try:
         if a.jobs < 1: raise FacecompError(f"--jobs must be 1 or more, not {a.jobs}.")
         if not 0 <= a.strength <= 1: raise FacecompError(f"--strength must lie between 0 and 1, not {a.strength}.")
-        jobs, skipped = plan_outputs(a.inputs, a.out); marks = read_landmarks(a.landmarks) if a.landmarks else None; masks = Path(a.mask) if a.mask else None
+        marks = read_landmarks(a.landmarks) if a.landmarks else None; masks = Path(a.mask) if a.mask else None
         if masks and not masks.exists(): raise FacecompError(f"{readable(masks)} does not exist: check --mask.")
+        keep = [*([] if masks is None else [f for f in masks.rglob('*') if f.is_file()] if masks.is_dir() else [masks]), *([Path(a.landmarks)] if a.landmarks else [])]
+        jobs, skipped = plan_outputs(a.inputs, a.out, keep); bare = Counter(s.stem for s, *_ in jobs)
+        if a.json:
+            if os.path.realpath(a.json) in {os.path.realpath(f) for f in (*keep, *(f for j in jobs for f in j[:2]))}: raise FacecompError(f"{a.json} is one of the pictures, masks or landmarks: choose another --json.")
+            try: Path(a.json).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as e: raise FacecompError(f"{a.json} can't be written ({e.strerror}): choose another --json.") from None
         todo = [j for j in jobs if not (a.resume and j[1].exists())]
         for s, t, n in jobs: rows[t] = dict(source=readable(s), target=readable(t), status='done before' if (s, t, n) not in todo else 'not reached', messages=[])
         completer = FaceCompleter.from_pretrained(a.weights, a.device); t0 = time.perf_counter()
         def one(job):
             src, target, name = job; L, t = None, time.perf_counter()
             if marks is not None:
-                L = marks.get(name, marks.get(src.name, marks.get(src.stem)))
+                L = marks.get(name, marks.get(src.name, marks.get(src.stem)) if bare[src.stem] == 1 else None)
                 if L is None: raise FacecompError(f"{a.landmarks} has no landmarks for it.")
-            r = completer.complete(src, L, _mask_for(masks, name, src), a.align, blind=a.hole == 'blind', raw=a.raw, details=True, hole_is=a.mask_is, faces=a.faces, outline=a.hole == 'outline', strength=a.strength)
+            r = completer.complete(src, L, _mask_for(masks, name, src, bare[src.stem] == 1), a.align, blind=a.hole == 'blind', raw=a.raw, details=True, hole_is=a.mask_is, faces=a.faces, outline=a.hole == 'outline', strength=a.strength)
             said = r.messages+r.save(target)
             rows[target].update(status='completed', messages=[readable(m) for m in said], seconds=round(time.perf_counter()-t, 3), forwards=r.forwards, share=round(float((r.hole > .5).mean()), 5),
                                 faces=[dict(source=f.source, score=round(float(f.score), 3), M=f.M.round(4).tolist()) for f in r.faces])
@@ -116,6 +127,7 @@ def complete_main(argv=None):
     except KeyboardInterrupt: sys.exit('facecomp-complete: interrupted; run again with --resume to go on')
     finally:
         torch.set_num_threads(threads)
+        if main_thread: signal.signal(signal.SIGTERM, was)
         if a.json and rows:
             try:
                 with atomic(a.json) as part: part.write_text(json.dumps(dict(pictures=list(rows.values()), seconds=round(time.perf_counter()-t0, 3)), indent=1))
@@ -124,5 +136,6 @@ def complete_main(argv=None):
     done, where = len(todo)-len(bad), jobs[0][1] if len(jobs) == 1 else a.out
     note = (f'; {skipped} other files left aside' if skipped else '')+(f'; {len(jobs)-len(todo)} were done before' if len(todo) < len(jobs) else '')
     if len(jobs) == 1 and done: [print(f'note: {m}') for m in rows[jobs[0][1]]['messages']]
+    if len(jobs) > 1: [print(f'note: {m} ({n} of {done} pictures)') for m, n in Counter(re.sub(r' ?\([^)]*\)', '', m) for r in rows.values() if r['status'] == 'completed' for m in r['messages']).most_common(10)]
     print(f"{done} of {len(todo)} completed, {(time.perf_counter()-t0)/max(1, len(todo)):.2f} s per picture, in {readable(where)}{note}")
     if bad: sys.exit(f'facecomp-complete: {len(bad)} of {len(todo)} pictures could not be completed')

@@ -44,6 +44,7 @@ def read_hole(
 ) -> Hole: # None if nothing is painted
     "A hole from any mask; FacecompError if it is none. [C]"
     if hole_is not in HOLE_IS: raise FacecompError(f"hole_is must be one of {', '.join(HOLE_IS)}, not {hole_is!r}.")
+    if isinstance(mask, np.ndarray) and mask.ndim == 3 and mask.shape[2] == 1: mask = mask[..., 0]
     H, W = shape; given = isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.dtype != np.uint16
     if given and (mask.dtype.kind in 'bf' or (mask.dtype.kind in 'iu' and mask.size and mask.max() <= 1)) and hole_is == 'auto':
         m = mask.astype(np.float32)

@@ -253,20 +253,24 @@ class FaceCompleter:
         if align == 'detect' or (align == 'auto' and all(f.exists() for f in files)):
             with _detector: out = [(similarity(l[..., :2], conv, S), l, 'face-alignment', 1.) for l in detect_landmarks(flat, device=str(self.device))]
         if not out and align != 'detect' and see: out = [(f.M, f.landmarks, 'field', f.score) for f in self._search(see, flat)]
-        if not out and align == 'auto' and square: said.append("no face was found: the picture is taken as an aligned crop"); return [whole]
+        if not out and align == 'auto' and square and max(H, W) <= 512: said.append("no face was found: the picture is taken as an aligned crop"); return [whole]
         if not out: raise NoFaceError(f"No face was found in this picture of {W}×{H} pixels. " + HELP_ALIGN.format(', '.join(f.name for f in files), files[0].parent))
         if faces == 'largest': return out[:1]
         if faces == 'all': return out
         try: return [out[i] for i in ([faces] if isinstance(faces, int) else faces)]
         except (IndexError, TypeError): raise FacecompError(f"faces must be 'all', 'largest' or numbers from 0 to {len(out)-1}, not {faces!r}.") from None
 
-    def _prepare(self, picture, landmarks=None, hole=None, align='auto', hole_is='auto', faces='all', crops=None, outline=False, **_):
+    def _prepare(self, picture, landmarks=None, hole=None, align='auto', hole_is='auto', faces='all', crops=None, outline=False, **more):
+        lost = set(more)-set(_BLEND)
+        if lost: raise FacecompError(f"Unknown option {min(lost)!r}: there are landmarks, hole, align, hole_is, faces, crops, outline, {', '.join(_BLEND)}.")
         t = time.perf_counter(); photo = read_photo(picture); flat, said = photo.flat(), list(photo.messages); shape = photo.shape
         painted = None if hole is None else read_hole(hole, shape, hole_is); t1 = time.perf_counter()
         if painted is not None and painted.hole_is != 'given': said.append(painted.said)
-        if hole is not None and painted is None: said.append("the mask is empty: nothing is painted")
+        if hole is not None and painted is None: said.append("the mask is empty: nothing is painted, so the network chose what to fill")
         see, own = self._eye(), self.net if getattr(self.net, 'heads', None) is not None or getattr(self.net, 'fields', False) else None
         places, t2 = self._place(flat, landmarks, crops, align, faces, see, said), time.perf_counter()
+        if not places: raise FacecompError("No face is asked for: landmarks, crops and faces must name at least one, or be left out.")
+        if any(abs(np.linalg.det(M[:, :2])) < 1e-9 for M, *_ in places): raise FacecompError("A crop's matrix has no area: it must map the photo's pixels to the crop's.")
         stroke = None if painted is None else painted.mask > .5
         if outline:
             lines = []
@@ -306,7 +310,8 @@ class FaceCompleter:
             pix = blend_in(pix, np.ascontiguousarray(y, np.float32), M, w); hole = np.maximum(hole, w) if len(todo['jobs']) > 1 else w
             faces.append(Face(M, job['marks'], job['source'], job['score'], job['face'], a.permute(1, 2, 0).numpy(), [to_uint8(p) for p in pics], [(c.numpy(), v[0].numpy()) for c, v in zip(fields, valids)], soft, [b.permute(1, 2, 0).numpy() for b in alphas]))
         if stroke is not None and not raw and not used: raise FacecompError("What was painted lies outside of the face that the network sees.")
-        said = list(todo['said'])
+        said = list(todo['said']); left = 0. if stroke is None or raw or not strength else (stroke & (hole < .05*strength)).sum()/max(1, stroke.sum())
+        if left > .01: said.append(f"{left:.0%} of what was painted lies outside of the faces and was left as it is")
         if not hole.any(): said.append("the network found nothing to replace: paint over what hides the face")
         done = Photo(pix, photo.alpha, photo.icc, photo.exif, photo.kind, said); f = faces[0]
         return Result(done.array(), hole, f.alpha, f.scales, f.fields, f.given, f.M, f.landmarks, faces, done, dict(todo['timings'], blend=time.perf_counter()-t), todo['forwards']+len(faces), said)

@@ -170,7 +170,7 @@ def build_demo(
 
     def adjust(strength, threshold, softness, grow, token):
         start, kept = time.perf_counter(), shelf.get(token)
-        if kept is None: return (gr.skip(),)*5
+        if kept is None: return gr.skip(), gr.skip(), gr.skip(), ('This picture is not kept here any more: press Complete again.' if token else gr.skip()), gr.skip()
         net, p = kept
         try: res = net.blend(p, strength=strength, threshold=threshold, softness=softness, grow=grow); file = room()/'completed.png'; write_photo(file, res.photo, 1)
         except FacecompError as e: raise sorry(e) from None
@@ -329,7 +329,7 @@ def main(argv=None):
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))                           # so that temporary files go, however it ends
             os.environ['GRADIO_TEMP_DIR'] = cache; demo = build_demo(nets)
             try: _, url, public = demo.launch(server_name=a.host, server_port=a.port, share=a.share, prevent_thread_lock=True, **LAUNCH)
-            except OSError as e: raise FacecompError(f"The page can't be served at {a.host}:{a.port or '7860…'} ({e}): try another --port.") from None
+            except (OSError, OverflowError) as e: raise FacecompError(f"The page can't be served at {a.host}:{a.port or '7860…'} ({e}): try another --port.") from None
             print(f"The page is at {public or url}; stop it with Ctrl+C.", flush=True)
             try: demo.block_thread()
             finally: demo.close(verbose=False)

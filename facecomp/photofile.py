@@ -105,8 +105,10 @@ def _from_file(src, name, max_pixels, tiny):
         if deep and kind in ('PNG', 'TIFF'):
             fp.seek(0); a = cv2.imdecode(np.frombuffer(fp.read(), np.uint8), cv2.IMREAD_UNCHANGED)
             if a is None: raise ValueError('OpenCV cannot decode it')
+            tags = getattr(im, 'tag_v2', {})
+            if tags.get(284, 1) != 1 or tags.get(262, 1) not in (1, 2) or 1 in np.atleast_1d(tags.get(338, 0)): raise FacecompError(f"{name} is a 16-bit TIFF of a kind that is not read rightly (planar, inverted, or with associated alpha): save it as PNG, or as plain RGB.")
             if a.dtype in (np.uint8, np.uint16):
-                a = upright(a if a.ndim == 3 else a[..., None], turn)
+                a = upright(a if a.ndim == 3 else a[..., None], 1 if kind == 'TIFF' else turn)       # OpenCV turns a TIFF itself
                 _check_size(a.shape[1], a.shape[0], name, max_pixels, tiny)
                 n = a.shape[2]; pix = a[..., :1] if n < 3 else np.ascontiguousarray(a[..., 2::-1])
                 return Photo(pix, np.ascontiguousarray(a[..., -1]) if n in (2, 4) else None, icc, keep, kind, said)
@@ -135,7 +137,7 @@ def read_photo(
         if isinstance(picture, Photo): p = replace(picture)
         elif isinstance(picture, np.ndarray): p = _from_array(picture)
         elif isinstance(picture, Image.Image):
-            _check_size(*picture.size, name, max_pixels, tiny); turn = picture.getexif().get(0x0112, 1)
+            _check_size(*picture.size, name, max_pixels, tiny); picture.load(); turn = picture.getexif().get(0x0112, 1)
             pix, alpha, s = (np.asarray(picture).astype(np.uint16)[..., None], None, None) if picture.mode.startswith('I;16') else _from_pillow(picture)
             p = Photo(upright(pix, turn), None if alpha is None else upright(alpha, turn), picture.info.get('icc_profile') if not s else None, None, picture.format or 'PIL', [s] if s else [])
         elif isinstance(picture, bytes): p = _from_file(picture, name, max_pixels, tiny)

@@ -462,3 +462,42 @@ def test_faces_are_found_by_a_field_that_is_right(completer):
         off = warp_points(LIGHTCNN.points(128), invert(f.M))-np.stack([L[36:48].mean(0), (L[48]+L[54])/2])
         assert np.linalg.norm(off, axis=1).mean() < .05*np.sqrt(np.prod(np.ptp(L, axis=0)))
     assert find_faces(see, pic*0, 128, LIGHTCNN) == []
+
+
+def test_masks_and_landmarks_are_never_written_over(tmp_path, cli, monkeypatch):
+    "Results, and the report, keep away from everything that the user gave"
+    x, _ = masked(size=128); m = np.zeros((128, 128), np.uint8); m[70:110, 40:90] = 255
+    (tmp_path/'photos').mkdir(); (tmp_path/'masks').mkdir(); (tmp_path/'photos'/'masks').mkdir()
+    Image.fromarray(x).save(tmp_path/'photos'/'a.jpg'); [Image.fromarray(m).save(tmp_path/d/'a.png') for d in ('masks', 'photos/masks')]
+    monkeypatch.chdir(tmp_path); was = (tmp_path/'masks'/'a.png').read_bytes()
+    for args in (('photos/a.jpg', '--mask', 'masks/a.png', '-o', 'masks'), ('photos', '--mask', 'masks', '-o', 'masks')):
+        code, said = cli(*args); assert code and 'would be written over' in said
+    for at in ('photos/a.jpg', 'masks/a.png'):
+        code, said = cli('photos/a.jpg', '--mask', 'masks/a.png', '-o', 'out', '--json', at); assert code and 'choose another --json' in said
+    assert (tmp_path/'masks'/'a.png').read_bytes() == was and Image.open('photos/a.jpg').size == (128, 128) and not Path('out').exists()
+    code, said = cli('photos', '--mask', 'photos/masks', '-o', 'out'); assert not code and '1 of 1 completed' in said          # the masks are no photos
+
+def test_folder_runs_say_their_notes(tmp_path, cli):
+    x, _ = masked(size=128); m = np.zeros((128, 128), np.uint8); m[70:110, 40:90] = 255
+    (tmp_path/'in').mkdir(); (tmp_path/'masks').mkdir()
+    for n in 'ab': Image.fromarray(x).save(tmp_path/'in'/f'{n}.png'); Image.fromarray(m).save(tmp_path/'masks'/f'{n}.PNG')
+    code, said = cli(tmp_path/'in', '--mask', tmp_path/'masks', '-o', tmp_path/'out'); assert not code and 'note: the white part of the mask is taken as the hole (2 of 2 pictures)' in said
+    code, said = cli(tmp_path/'in', '-o', tmp_path/'in'/'..', '--resume'); assert 'no pictures' not in said                       # a folder above is no place inside
+
+def test_what_is_left_of_a_mask_is_said(completer):
+    x, _ = masked(size=128); m = np.zeros((128, 128, 1), bool); m[70:110, 40:90] = True
+    a, b = (completer.complete_full(x, hole=h) for h in (m, m[..., 0])); assert np.array_equal(a.picture, b.picture)              # a last axis of one changes nothing
+    photo, L = portrait('astronaut'); far = np.zeros(photo.shape[:2], bool); y, z = L[:, 1].astype(int), L[:, 0].astype(int); far[y.min():y.max(), z.min():z.max()] = True; far[-60:, :60] = True
+    res = completer.complete_full(photo, landmarks=L, hole=far); assert any('lies outside of the faces' in s for s in res.messages)
+    for kw in (dict(faces=[]), dict(crops=np.zeros((1, 2, 3))), dict(crops=np.zeros((0, 2, 3))), dict(landmarks=np.zeros((0, 68, 2)))):
+        with pytest.raises(FacecompError): completer.complete_full(photo, **kw)
+    with pytest.raises(FacecompError, match='Unknown option'): completer.predict(x, strenght=.2)
+
+def test_large_square_without_a_face(completer):
+    with pytest.raises(NoFaceError): completer.complete_full(np.full((600, 600, 3), 128, np.uint8))
+    assert any('taken as an aligned crop' in m for m in completer.complete_full(np.full((256, 256, 3), 128, np.uint8)).messages)
+
+def test_16_bit_tiff(tmp_path):
+    "Turned once; kinds that would be read wrongly are refused"
+    a = (np.random.default_rng(0).random((40, 60, 3))*65535).astype(np.uint16); ok, data = cv2.imencode('.tif', a); (tmp_path/'a.tif').write_bytes(data.tobytes())
+    p = read_photo(tmp_path/'a.tif'); assert p.pixels.dtype == np.uint16 and np.array_equal(p.pixels, a[..., ::-1])
