@@ -501,3 +501,8 @@ def test_16_bit_tiff(tmp_path):
     "Turned once; kinds that would be read wrongly are refused"
     a = (np.random.default_rng(0).random((40, 60, 3))*65535).astype(np.uint16); ok, data = cv2.imencode('.tif', a); (tmp_path/'a.tif').write_bytes(data.tobytes())
     p = read_photo(tmp_path/'a.tif'); assert p.pixels.dtype == np.uint16 and np.array_equal(p.pixels, a[..., ::-1])
+    g = a[..., 0]; turned = {1: g, 2: g[:, ::-1], 3: g[::-1, ::-1], 4: g[::-1], 5: g.T, 6: np.rot90(g, -1), 7: g[::-1, ::-1].T, 8: np.rot90(g)}
+    for turn, want in turned.items():
+        Image.fromarray(g).save(tmp_path/'t.tif', tiffinfo={274: turn}); assert np.array_equal(read_photo(tmp_path/'t.tif').pixels[..., 0], want), turn
+    Image.fromarray(g).save(tmp_path/'inverted.tif', tiffinfo={262: 0})
+    with pytest.raises(FacecompError, match='not read rightly'): read_photo(tmp_path/'inverted.tif')
