@@ -463,7 +463,10 @@ def test_mask_on_me_and_batch(page, examples, face500, tmp_path):
     page.click('#go'); page.wait_for_selector('#state:has-text("completed.")', timeout=60_000)
     with zipfile.ZipFile(download(page, '#zip', tmp_path)) as z: assert {'astronaut.png', 'grace_hopper.png', 'report.txt'} <= set(z.namelist()) and len(z.read('report.txt').decode().splitlines()) == 12
     page.screenshot(path=tmp_path/'5_batch.png', full_page=True)
-    page.click('#go'); page.wait_for_timeout(300); page.click('#stop'); page.wait_for_selector('#state:has-text("Cancelled")'); page.wait_for_timeout(1500)
+    for _ in range(5):                                                                               # a fast machine may be done before the click
+        page.click('#go'); page.wait_for_timeout(300); page.click('#stop'); page.wait_for_timeout(3000)
+        if 'Cancelled' in page.inner_text('#state'): break
+    page.wait_for_timeout(1500)
     assert 'Cancelled' in page.inner_text('#state')
 
 @pytest.mark.parametrize('width,theme', [(390, 'light'), (390, 'dark'), (1280, 'dark')])
