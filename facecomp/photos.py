@@ -7,7 +7,7 @@ __all__ = ['ENDINGS', 'LAYOUTS', 'READERS', 'KEEP', 'FORMAT', 'read_set', 'prepa
            'encode_field', 'decode_field', 'mirror_field', 'TestFaces']
 
 # %% ../nbs/13_photos.ipynb #e7c0186f
-import csv, hashlib, json, shutil, zlib
+import contextlib, csv, hashlib, json, shutil, zlib
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -89,17 +89,24 @@ def read_set(
         out.append(dict(path=p, name=name, identity=people.setdefault(who, len(people)), split=split, landmarks=mark,
                         fit=fits.get(key, fits.get(p.name)), labels=labels | (dict(person=who) if kind == 'lfw' else {})))
     if kind == 'lfw' and not any(r['path'].parent != base for r in out): raise _layout_error(kind, root, 'photos lie flat, not one folder a person')
+    odd = [r['path'] for r in out if not r['path'].stem.startswith(f"{r['path'].parent.name}_")]
+    if kind == 'lfw' and 2*len(odd) > len(out): raise _layout_error(kind, root, f'{len(odd)} of {len(out)} photos are not named after their folder, as {odd[0]}')
     return out
 
 # %% ../nbs/13_photos.ipynb #9767f033
 FORMAT = 1
 
+def _no_detector(kind): # why it can't be had, or None
+    try: detect_landmarks(np.zeros((64, 64, 3), np.uint8), kind)
+    except FacecompError as e: return str(e)
+
 def _prepare_one(job):
-    r, conv, size, out, kind = job
+    r, conv, size, out, kind, no = job
     try:
         mark, dst = r['landmarks'], out/'pictures'/f"{r['name']}.png"
         pic = None
         if mark is None:
+            if no: raise FacecompError(no)
             pic = read_picture(r['path']); found = detect_landmarks(pic, kind)
             if not found: raise FacecompError("no face found")
             mark = found[0]
@@ -139,13 +146,15 @@ def prepare(
     old = {'detector': head['detector'], **json.loads((out/'set.json').read_text())} if (out/'set.json').exists() else head       # older sets don't name it
     diff = ', '.join(f'{k}: {old.get(k)} → {v}' for k, v in head.items() if old.get(k) != v)
     if diff: raise FacecompError(f"{out} already holds a set prepared otherwise ({diff}): choose another folder.")
-    with atomic(out/'set.json') as p: p.write_text(json.dumps(head, indent=1))
-    work = [(r, c, size, out, detector) for r in records]
-    bar = dict(total=len(work), desc=f'prepare {kind}', unit='photo', disable=not progress)
+    need, no = [r['landmarks'] is None for r in records], None
     try:
-        if jobs > 1:
-            with ProcessPoolExecutor(jobs) as pool: done = list(tqdm(pool.map(_prepare_one, work, chunksize=32), **bar))
-        else: done = [_prepare_one(w) for w in tqdm(work, **bar)]
+        with ProcessPoolExecutor(jobs) if jobs > 1 else contextlib.nullcontext() as pool:
+            if any(need) and progress: print(f"{sum(need):,} of {len(need):,} photos come without landmarks: face-alignment looks for them, some 0.6 s each.")
+            if any(need): no = pool.submit(_no_detector, detector).result() if pool else _no_detector(detector)      # asked for once, not by every photo
+            if no and all(need): raise FacecompError(no)
+            with atomic(out/'set.json') as p: p.write_text(json.dumps(head, indent=1))
+            work = [(r, c, size, out, detector, no) for r in records]; each = pool.map(_prepare_one, work, chunksize=32) if pool else map(_prepare_one, work)
+            done = list(tqdm(each, total=len(work), desc=f'prepare {kind}', unit='photo', disable=not progress))
     except BrokenProcessPool: raise FacecompError("A worker was killed, probably for lack of memory: run again with fewer --jobs to go on.") from None
     good = [(r, d) for r, d in zip(records, done) if d[4] is None]
     if not good: raise FacecompError(f"None of the {len(records)} photos could be used; the first says: {done[0][4]}")
