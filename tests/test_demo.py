@@ -1,5 +1,5 @@
 """The demo page: its handlers, its API, and the page itself in a real browser."""
-import base64, io, os, re, signal, socket, subprocess, sys, threading, zipfile
+import base64, io, os, re, signal, socket, subprocess, sys, threading, time, zipfile
 import numpy as np, pytest
 from pathlib import Path
 from PIL import Image
@@ -463,11 +463,12 @@ def test_mask_on_me_and_batch(page, examples, face500, tmp_path):
     page.click('#go'); page.wait_for_selector('#state:has-text("completed.")', timeout=60_000)
     with zipfile.ZipFile(download(page, '#zip', tmp_path)) as z: assert {'astronaut.png', 'grace_hopper.png', 'report.txt'} <= set(z.namelist()) and len(z.read('report.txt').decode().splitlines()) == 12
     page.screenshot(path=tmp_path/'5_batch.png', full_page=True)
-    for _ in range(5):                                                                               # a fast machine may be done before the click
-        page.click('#go'); page.wait_for_timeout(300); page.click('#stop'); page.wait_for_timeout(3000)
-        if 'Cancelled' in page.inner_text('#state'): break
-    page.wait_for_timeout(1500)
-    assert 'Cancelled' in page.inner_text('#state')
+    many = [tmp_path/f'{i}.png' for i in range(60)]; [m.write_bytes(examples[i % 2].read_bytes()) for i, m in enumerate(many)]     # long enough to be caught in the middle
+    page.click('#files button[aria-label="Clear"]'); page.set_input_files('#files input[type=file]', many); page.wait_for_timeout(1500)
+    page.click('#go'); page.wait_for_function("/^([2-9]|[1-5]\\d) of 60/.test(document.querySelector('#state').innerText)"); page.click('#stop')
+    page.wait_for_function("/Cancelled after .* completed/.test(document.querySelector('#state').innerText)"); page.wait_for_timeout(3000); done = int(re.search(r'Cancelled after \d+ of 60 files, (\d+) completed', page.inner_text('#state'))[1]); assert 2 <= done < 60
+    with zipfile.ZipFile(download(page, '#zip', tmp_path)) as z: assert len(z.namelist()) == done+1 and len(z.read('report.txt').decode().splitlines()) == done
+    page.click('#stop'); page.wait_for_timeout(1000); assert 'Cancelled after' in page.inner_text('#state')
 
 @pytest.mark.parametrize('width,theme', [(390, 'light'), (390, 'dark'), (1280, 'dark')])
 def test_phone_and_dark(page, server, width, theme, tmp_path):
@@ -479,6 +480,14 @@ def test_phone_and_dark(page, server, width, theme, tmp_path):
     grey = np.asarray(Image.open(tmp_path/f'6_{width}_{theme}.png').convert('L')); assert (np.median(grey) < 80) == (theme == 'dark')
     was = page.inner_text('#said'); page.locator('#run').focus(); page.keyboard.press('Enter')                                     # by keyboard alone
     page.wait_for_function("o => { const t = document.querySelector('#said').innerText; return t && t != o }", arg=was)
+
+def test_an_upload_that_has_expired(page, face, face500, tmp_path, tmp_path_factory):
+    "The editor sends its picture anew; elsewhere the page says what to do"
+    start = time.time()-1; page.set_input_files('#editor input[type=file]', face); page.wait_for_timeout(1500); stroke(page)
+    tab(page, 'Mask me'); page.set_input_files('#own input[type=file]', face500); page.wait_for_selector('#own img'); page.wait_for_function("document.querySelector('#who input[value=own]').checked")
+    fresh = [f for f in tmp_path_factory.getbasetemp().glob('server*/**/facecomp-cache-*/**/*') if f.is_file() and f.stat().st_mtime > start]; assert fresh; [f.unlink(missing_ok=True) for f in fresh]
+    page.click('#put'); page.wait_for_selector('text=The upload is gone'); assert 'Traceback' not in page.inner_text('body')
+    tab(page, 'Complete'); assert result(page, tmp_path).shape == np.asarray(Image.open(face)).shape
 
 def test_paste_and_webcam(page, examples, tmp_path):
     x = np.asarray(Image.open(examples[1]))
