@@ -7,7 +7,7 @@ __all__ = ['ENOUGH', 'REAL', 'COLUMNS', 'evaluate_occluders', 'occluder_table', 
            'real_sheet', 'occluders_main', 'real_main']
 
 # %% ../nbs/64_tables.ipynb #7e2b66b9
-import argparse, csv, math, sys, warnings
+import argparse, csv, functools, math, sys, warnings
 from pathlib import Path
 import numpy as np, torch
 from tqdm.auto import tqdm
@@ -16,7 +16,7 @@ from .occluders import L2SFO
 from .photos import PreparedFaces, spread_over
 from .sets import OccludedPairs
 from .metrics import FILLS, METRICS, FeatureTable, evaluate, known_by, lpips_net, net_for, picture_scores, result_sheet, same_job
-from .distribution import evaluate_fid, fid, inception_features, precision_recall, realism, vgg_features
+from .distribution import METHODS as FID_OF, evaluate_fid, fid, inception_features, precision_recall, realism, vgg_features
 
 # %% ../nbs/64_tables.ipynb #5ef1d572
 ENOUGH = 1000 # pictures below which FID is left out [C]
@@ -38,12 +38,13 @@ def evaluate_occluders(
     name:str=None, # of a callable
     device:str='cpu',
     progress:bool=True,
+    fid_of:tuple=FID_OF, # whose FID; some of FID_OF
 ) -> dict: # occluder, 'mean' at last → method → pictures, psnr, ssim, lpips, psnr_hole, hole_share, fid (NaN if left out)
     "Quality under each of six occluders, ours beside simple fills; resumable. [P, Table 3; C: drawn occluders, lines]"
     out, n, scores = Path(out), len(PreparedFaces(data, 'test')), {}
     evaluate(data, weights, out, masks, limit, True, with_lpips, device=device, progress=progress)
     if features is not None and n >= ENOUGH and (limit is None or limit >= n):
-        evaluate_fid(data, features, weights, out/'fid', masks, file=file, name=name, device=device, progress=progress)
+        evaluate_fid(data, features, weights, out/'fid', masks, tuple(fid_of), file=file, name=name, device=device, progress=progress)
         with (out/'fid'/'fid.csv').open() as f: scores = {(r['method'], r['mask'].replace('average', 'all')): float(r['fid']) for r in csv.DictReader(f)}
     res = {k: {} for k in (*masks, 'mean')}
     with (out/'quality.csv').open() as f:
@@ -195,9 +196,10 @@ def occluders_main(argv=None):
     "facecomp-eval occluders: Table 3."
     p = _parser('occluders', f'PSNR, SSIM, LPIPS, PSNR in the hole under {", ".join(L2SFO)}; FID for whole test sets of {ENOUGH:,} faces and more.', "Inception's weights: a file, or the official download (default)")
     p.add_argument('--own', action='store_true', help="the set's own occluded pictures (L2SFO) instead of drawn occluders")
-    p.add_argument('--no-fid', action='store_true', help='leave FID out'); a = p.parse_args(argv)
+    p.add_argument('--no-fid', action='store_true', help='leave FID out'); p.add_argument('--fid-of', nargs='+', default=FID_OF, choices=FID_OF, help='whose FID (the slow part); all of them by default'); a = p.parse_args(argv)
     if a.own and a.sheet: p.error('--sheet shows drawn occluders: leave it out with --own.')
-    score = evaluate_pairs if a.own else evaluate_occluders
+    if a.own and a.fid_of != FID_OF: p.error('--fid-of chooses among the lines for drawn occluders: leave it out with --own.')
+    score = evaluate_pairs if a.own else functools.partial(evaluate_occluders, fid_of=tuple(a.fid_of))
     _run('occluders', a, lambda: occluder_table(score(a.data, None if a.no_fid else 'inception', a.weights, a.out, limit=a.limit, with_lpips=not a.no_lpips, file=a.file, device=a.device)),
          lambda: result_sheet(a.data, a.weights, a.sheet, L2SFO))
 

@@ -65,6 +65,8 @@ def test_fid_needs_a_whole_large_set(sets, six, monkeypatch):
         res = run()
     assert res['mean']['ours']['fid'] == pytest.approx(np.mean([res[k]['ours']['fid'] for k in L2SFO[:2]]), abs=1e-3)
     assert res['mask']['occluded']['fid'] > res['mask']['ours']['fid'] > 0
+    with warnings.catch_warnings(): warnings.simplefilter('ignore'); few = evaluate_occluders(sets/'bare_set', crude, out=sets/'fid_of', masks=L2SFO[:2], with_lpips=False, name='8²', progress=False, fid_of=('ours',))
+    assert few['mean']['ours']['fid'] == pytest.approx(res['mean']['ours']['fid']) and np.isnan(few['mask']['occluded']['fid'])
 
 @pytest.fixture(scope='module')
 def real(sets):
