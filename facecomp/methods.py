@@ -95,7 +95,7 @@ class GMCNN(nn.Module):
                     3: [up(2, 'nearest'), c(4*w, 2*w), c(2*w, 2*w), up(2, 'nearest'), c(2*w, w), c(w, w)]}[k]
             return nn.Sequential(c(3, w), c(w, 2*w, stride=2), c(2*w, 2*w), c(2*w, 4*w, stride=2), *steps, *tail)
         self.columns = nn.ModuleList(column(k) for k in (7, 5, 3))
-        self.join, self.last = PadConv(7*w, w//2, 3), nn.Conv2d(w//2, 3, 3, 1, 1)
+        self.join, self.last = PadConv(7*w, w//2, 3), nn.Conv2d(w//2, 3, 3, 1, 1, padding_mode='reflect')
     def forward(self,
         x:torch.Tensor, # (B,3,S,S) occluded faces in [0,1]
     ) -> Completion:

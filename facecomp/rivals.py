@@ -14,7 +14,7 @@ from .terms import ImagePool, PatchSampler, confidence, feature_matching, id_mrf
 
 # %% ../nbs/64_rivals.ipynb #a5cdd4ee
 LOSSES = dict(                                                                             # the authors' weights
-    dfnet=dict(rec=6., perceptual=.1, style=240., tv=.1), gmcnn=dict(rec=1.4, known=1.2, mrf=.05, adv=1e-3),
+    dfnet=dict(rec=6., perceptual=.1, style=240., tv=.1), gmcnn=dict(rec=1.4, known=1.2, mrf=.8, adv=1e-3), # mrf: theirs is .05 of a sum over 16 pictures
     spade=dict(adv=1., features=10., perceptual=10.), cyclegan=dict(adv=1., cycle=10., identity=5.), cut=dict(adv=1., nce=1., identity=1.))
 
 class Rival(nn.Module):
@@ -77,7 +77,7 @@ class GMCNNRival(Rival):
         p, y, h = self.inside(self.net(b['x']).pictures[0], b), b['y'], (b['hole'] > .5).float(); d = 2*(p-y).abs().mean(1, keepdim=True)   # in [-1,1]
         done = h*p+(1-h)*y; t = dict(rec=(d*confidence(h)).mean()/h.mean().clamp_min(1e-3), known=(d*(1-h)).mean()/(1-h).mean().clamp_min(1e-3))
         if self.w['adv']: t['adv'] = sum(hinge_g(s) for s in self.both(done, b))
-        if self.w['mrf']: fake, true, share = self.look(done, b, vgg); t['mrf'] = share*sum(id_mrf(*ft) for ft in list(zip(fake, true))[1:])
+        if self.w['mrf']: fake, true, _ = self.look(done, b, vgg); t['mrf'] = sum(k*id_mrf(f, r) for k, f, r in zip((0, 1, 2), fake, true) if k)     # the square unscaled, as theirs
         return self.total(t, done.detach())
     def appraise(self, b, shown):
         real, fake = self.both(b['y'], b), self.both(shown, b)

@@ -39,17 +39,16 @@ def confidence(
         w = F.conv2d(F.conv2d(k, g.view(1, 1, 1, -1)), g.view(1, 1, -1, 1))*hole
     return w
 
-# %% ../nbs/63_terms.ipynb #6f51fe83
+# %% ../nbs/63_terms.ipynb #be898be3
 def id_mrf(
     fake:torch.Tensor, # features of the painting (B,C,h,w)
     real:torch.Tensor, # features of the truth (B,C,h,w)
     bandwidth:float=.5, # h
-) -> torch.Tensor: # scalar
-    "Every true patch wants a painted one of its own. [R: GMCNN, ID-MRF]"
-    v, s = (F.normalize(f.flatten(2).float(), dim=1) for f in (fake, real))
-    with torch.autocast(v.device.type, enabled=False): mu = v.transpose(1, 2)@s           # (B, painted, true)
-    top = mu.topk(2, 2).values; other = torch.where(mu == top[..., :1], top[..., 1:], top[..., :1])
-    return -(mu/(other.clamp_min(0)+1e-5)/bandwidth).softmax(2).amax(1).mean(1).log().mean()
+) -> torch.Tensor: # scalar ≥ 0, mean over pictures
+    "Every true patch wants a painted one of its own. [R: GMCNN, ID-MRF, as in the authors' code]"
+    real = real.detach().float(); mean = real.mean(1, keepdim=True); v, s = (F.normalize((f.float()-mean).flatten(2), dim=1) for f in (fake, real))
+    with torch.autocast(v.device.type, enabled=False): d = (1-v.transpose(1, 2)@s).clamp_min(0)/2          # (B, painted, true)
+    return -(-d/(d.amin(2, keepdim=True)+1e-5)/bandwidth).softmax(2).amax(1).mean(1).log().mean()
 
 # %% ../nbs/63_terms.ipynb #c1ed38f0
 def feature_matching(
