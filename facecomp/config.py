@@ -78,9 +78,18 @@ class Config:
             if isinstance(getattr(self, name), dict): setattr(self, name, cls(**getattr(self, name)))
         self.betas, self.betas_disc = tuple(self.betas), tuple(self.betas_disc)
         for part, at in (('', self), ('pretrain.', self.pretrain)):
-            for k, low, high in (('lr', 0, math.inf), ('lr_disc', 0, math.inf), ('clip', 0, math.inf), ('warmup', 0, math.inf), ('steps', 0, math.inf), ('batch', 1, math.inf), ('accumulate', 1, math.inf), ('ema', 0, 1), ('jitter', 0, 1), ('empty', 0, 1)):
+            for k, low, high in (('lr', 0, math.inf), ('lr_disc', 0, math.inf), ('clip', 0, math.inf), ('warmup', 0, math.inf), ('steps', 0, math.inf), ('batch', 1, math.inf), ('accumulate', 1, math.inf), ('ema', 0, 1), ('jitter', 0, 1), ('empty', 0, 1), ('m', 0, 1), ('tau', 1e-45, math.inf), ('queue', 1, math.inf),
+                                 *((n, 0, math.inf) for n in ('seed', 'workers', 'threads', 'keep', 'save_every', 'sheet_every', 'val_every')), ('val_faces', 1, math.inf), ('max_bad', 1, math.inf)):
                 if hasattr(at, k) and not low <= getattr(at, k) <= high:
                     raise FacecompError(f"{part}{k} must be a number {'≥ '+str(low) if high == math.inf else f'in [{low},{high}]'}, not {getattr(at, k)!r}."+(" 0 cuts no gradient." if k == 'clip' else ''))
+            if at.schedule not in ('constant', 'cosine'): raise FacecompError(f"{part}schedule must be 'constant' or 'cosine', not {at.schedule!r}.")
+        for k in ('betas', 'betas_disc'):
+            if len(v := getattr(self, k)) != 2 or not all(isinstance(b, (int, float)) and 0 <= b < 1 for b in v): raise FacecompError(f"{k} must be two numbers in [0,1), not {list(v)}.")
+        for k in ('base', 'widest', 'outer', 'scales', 'fuse_width', 'reduction'):
+            if getattr(self.net, k) < 1: raise FacecompError(f"net.{k} must be at least 1, not {getattr(self.net, k)}.")
+        c = self.loss
+        for k, v in dict(structure=c.structure_layers, texture=c.texture_layers if c.needs_vgg else (), identity=c.where_identity, adversarial=c.where_adversarial).items():
+            if v and min(v) > self.net.scales: raise FacecompError(f"loss.{k}_layers={list(v)} names no layer that there is: the network has {self.net.scales} scales.")
 
 PARTS = dict(net=NetConfig, loss=LossConfig, disc=DiscConfig, pretrain=PretrainConfig)
 
@@ -99,6 +108,7 @@ def config_from_dict(
             fits = (dict, type(want)) if is_dataclass(want) else {float: (int, float), tuple: (list, tuple)}.get(type(want), type(want))
             if not isinstance(v, fits) or (isinstance(v, bool) and not isinstance(want, bool)):
                 raise FacecompError(f"{where+k} must be like {want!r}, not {v!r}.")
+    if not isinstance(d, dict): raise FacecompError(f"A configuration is an object of settings, not {d!r:.60}.")
     check(Config, d, '')
     for name, cls in PARTS.items():
         if isinstance(d.get(name), dict): check(cls, d[name], name+'.')

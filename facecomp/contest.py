@@ -15,7 +15,7 @@ from .photos import PreparedFaces
 from .samples import training_samples
 from .losses import VGGFeatures
 from .config import PARTS, override, config_difference
-from .checkpoint import last_checkpoint, load_weights
+from .checkpoint import last_checkpoint, load_weights, no_result
 from .loop import Stage, settle, make_accelerator, optimise, learning_rate, update_ema, run_stage
 from .trainer import hole_psnr, train
 from .methods import METHODS, build
@@ -133,6 +133,7 @@ def train_method(
     if faces.size != cfg.size: raise FacecompError(f"{data} holds {faces.size}² pictures, the network is for {cfg.size}²: prepare with --size {cfg.size}, or set size={faces.size}.")
     if run.batch > 1 and len(faces) < 2: raise FacecompError(f"{data} has a single training face: the unpaired methods need others.")
     acc = make_accelerator(run); stage = MethodTraining(cfg, faces, acc, PreparedFaces(data, 'val', run.val_faces, spread=True) if run.val_every else None)
+    no_result(out)
     if last_checkpoint(out) is None:
         with atomic(Path(out)/'method.json') as p: p.write_text(json.dumps(cfg.plain(), indent=1))
     return run_stage(stage, acc, run, out, resume, progress)

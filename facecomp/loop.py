@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, rng_for, write_picture, isolated_rng
 from .config import Config, config_from_dict, config_difference
-from .checkpoint import save_checkpoint, load_checkpoint, last_checkpoint, prune_checkpoints, cut_log, append_log
+from .checkpoint import save_checkpoint, load_checkpoint, last_checkpoint, no_result, prune_checkpoints, cut_log, append_log
 
 # %% ../nbs/48_loop.ipynb #f5ba98e4
 class StepBatches(torch.utils.data.Sampler):
@@ -137,13 +137,14 @@ def _resume(path, stage, plain):
     ck = load_checkpoint(path)
     old = stage.settings(json.loads(json.dumps(asdict(config_from_dict(ck['config'])))))
     diff = [d for d in config_difference(old, stage.settings(plain)) if d.split(':')[0] not in FREE]
-    if ck.get('source') and stage.source and ck['source'] != stage.source: diff.append('data: another set (its manifest.csv differs)')
+    if ck.get('source') and stage.source and ck['source'] != stage.source[:len(ck['source'])]: diff.append('data: another set (its photos, landmarks or fields differ)')
     if ck['faces'] != len(stage.dataset): diff.append(f"faces: {ck['faces']} → {len(stage.dataset)}")
     if diff: raise FacecompError(f"{path} was made with other settings: " + '; '.join(diff))
     if ck['step'] > stage.steps: raise FacecompError(f"{path} is already past step {stage.steps}: nothing to do.")
     was, now = ck['config'].get('precision'), plain.get('precision')
     if was != now: warnings.warn(f"The run was in precision {was!r} and goes on in {now!r}: its numbers won't be those of an uninterrupted one.")
-    stage.load(ck['state']); return ck
+    try: stage.load(ck['state']); return ck
+    except (RuntimeError, KeyError, ValueError) as e: raise FacecompError(f"{path} doesn't fit, though the settings are the same: it was written by other code ({str(e).strip().splitlines()[-1].strip()[:200]}). Go on with the version that began the run, or start anew with init=…/weights.safetensors.") from None
 
 # %% ../nbs/48_loop.ipynb #489db271
 def run_stage(
@@ -157,7 +158,7 @@ def run_stage(
     "Train one stage to its last step. Raises FacecompError when it can't go on; the last good checkpoint stays. [C]"
     out, last, plain = Path(out), last_checkpoint(out), json.loads(json.dumps(asdict(cfg)))
     if last and not resume: raise FacecompError(f"{out} already holds a run ({last.name}): give --resume to go on with it, or another --out.")
-    ck = _resume(last, stage, plain) if last else dict(step=0, bad=0, best=None); start, bad, best = ck['step'], ck['bad'], ck['best']
+    no_result(out); ck = _resume(last, stage, plain) if last else dict(step=0, bad=0, best=None); start, bad, best = ck['step'], ck['bad'], ck['best']
     acc.wait_for_everyone(); main, board = acc.is_main_process, None
     if main:
         with atomic(out/'config.json') as p: p.write_text(json.dumps(plain, indent=1))
@@ -178,7 +179,7 @@ def run_stage(
                 kept, n = last_checkpoint(out), max(bad, skipped)
                 raise FacecompError(f"Stopped at step {step}: {n} step{'s were' if n > 1 else ' was'} not finite. "
                                     +(f"The last good checkpoint is {kept}: go on from it with --resume and precision='no', or start" if kept else "There is no checkpoint yet: start")
-                                    +" again in another folder with a lower lr or clip=1.")
+                                    +" again in another folder with a lower lr or clip=1; or allow more with max_bad.")
             save = step == stage.steps or (stage.save_every and step % stage.save_every == 0)
             score = stage.validate() if cfg.val_every and step % cfg.val_every == 0 and main else None
             seen += stage.batch; rate = seen/(time.time()-t0)
@@ -191,12 +192,12 @@ def run_stage(
                 append_log(out/'log.csv', dict(step=step, lr=stage.lr(step-1), bad=bad, pictures_s=round(rate, 2)) | row)
                 if board: [board.add_scalar(k, v, step) for k, v in row.items() if v != '']
             if score is not None and (best is None or score > best): best = score; stage.keep_best(out)
-            if cfg.sheet_every and (step % cfg.sheet_every == 0 or (early and (step == start+50 or time.time()-t0 > 60))):
-                early = False; picture = stage.sheet(batch)
-                if picture is not None: write_picture(out/'sheets'/f'{step:07}.jpg', picture)
             if save:
                 save_checkpoint(out/f'step_{step}.pt', step=step, bad=bad, best=best, faces=len(stage.dataset), source=stage.source, config=plain, state=stage.state())
                 prune_checkpoints(out, cfg.keep)
+            if cfg.sheet_every and (step % cfg.sheet_every == 0 or (early and (step == start+50 or time.time()-t0 > 60))):
+                early = False; picture = stage.sheet(batch)
+                if picture is not None: write_picture(out/'sheets'/f'{step:07}.jpg', picture)
     bar.close()
     if board: board.close()
     if main: stage.finish(out)

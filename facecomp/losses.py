@@ -219,7 +219,7 @@ class CompletionLoss(nn.Module):
         lost = sorted(k for k in want if k > n)
         if lost and not self.told:
             self.told = True
-            warnings.warn(f"The network has {n} scales: layers {lost} of structure_layers and texture_layers are left out.")
+            warnings.warn(f"The network has {n} scales: layers {lost} of the losses are left out.")
         return {k: ((p := _full(out.pictures[k-1])), *masked_resize(batch['y'], batch['valid'],
                                                                     p.shape[-2:])) for k in sorted(want-{*lost})}
 

@@ -216,7 +216,11 @@ class PreparedFaces:
         self.has_field = ok[self.index] if ok is not None and len(ok) == self.total else np.full(len(self.rows), self.fields is not None)
 
     def __len__(self): return len(self.rows)
-    def fingerprint(self): "16 hex digits: which photos, splits and crops"; return hashlib.sha256((self.root/'manifest.csv').read_bytes()).hexdigest()[:16]
+    def fingerprint(self, fields=False):
+        "33 letters: which photos, splits and crops; what a sample of the pictures, and of the fields where they count, holds"
+        h = lambda *parts: hashlib.sha256(b''.join(parts)).hexdigest()[:16]; at = spread_over(len(self), 32)
+        look = [self.landmarks.tobytes(), *(self.picture(i)[0].tobytes() for i in at), *(self.fields[self.index[i]].tobytes() for i in at if fields and self.fields is not None)]
+        return h((self.root/'manifest.csv').read_bytes())+'-'+h(*look)
     def __getstate__(self): return {**self.__dict__, 'fields': self.fields is not None}     # a pickled memmap would be its whole content
     def __setstate__(self, d): self.__dict__.update(d, fields=np.load(self.root/'fields.npy', mmap_mode='r') if d['fields'] else None)
 

@@ -165,6 +165,7 @@ class PairFaces(torch.utils.data.Dataset):
         kind:str='random', mix:dict=None, # occluders, as in `TrainFaces`
     ):
         if not 0 <= augment <= 1: raise FacecompError(f"augment must lie in [0,1], not {augment}.")
+        only = [k for k, v in (mix or MIX).items() if v > 0] if kind == 'random' else [kind]; kind = only[0] if len(only) == 1 and only[0] in TEST_MASKS else kind
         if kind in TEST_MASKS and not augment: raise FacecompError(f"The occluder {kind!r} is always the same, so both views would be: stage 1 wants two different masks (occluder='random' or 'mask', pretrain.augment above 0, or pretrain.steps=0 to leave it out).")
         self.faces, self.seed, self.augment, self.ramp, self.kind, self.mix = faces, seed, augment, ramp, kind, mix or MIX
     def __len__(self): return len(self.faces)

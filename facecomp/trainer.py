@@ -6,7 +6,7 @@
 __all__ = ['Pretraining', 'sheet', 'hole_psnr', 'CompletionTraining', 'uses_fields', 'train', 'main']
 
 # %% ../nbs/50_trainer.ipynb #eea1e98b
-import argparse, collections, copy, json, math, sys, warnings
+import argparse, collections, copy, json, math, os, sys, warnings
 from pathlib import Path
 import numpy as np, torch
 from torch.utils.data import DataLoader
@@ -23,7 +23,7 @@ from .adversarial import PatchDiscriminator
 from .identity import Embedder
 from .config import Config, PRESETS, preset, override, config_from_dict, config_difference
 from .checkpoint import (export_weights, load_weights, export_encoder, start_from, save_checkpoint, load_checkpoint,
-                                 last_checkpoint)
+                                 last_checkpoint, no_result)
 from .loop import Stage, settle, make_accelerator, optimise, learning_rate, update_ema, run_stage, StepBatches
 
 # %% ../nbs/50_trainer.ipynb #23328d4e
@@ -102,6 +102,12 @@ def hole_psnr(
     net.train(was); return float((-10*torch.cat(out).clamp_min(1e-10).log10()).mean())
 
 # %% ../nbs/50_trainer.ipynb #39c506e6
+def _objective(cfg, faces, processes):
+    "Recogniser (or None) and loss of stage 2; FacecompError for what they lack, or for a batch that can't be dealt"
+    if cfg.batch % (cfg.accumulate*processes): raise FacecompError(f"A batch of {cfg.batch} can't be dealt to {processes} processes in {cfg.accumulate} parts each.")
+    judge = Embedder.load(cfg.loss.identity, faces.convention) if cfg.loss.where_identity and cfg.loss.identity else None
+    return judge, CompletionLoss(cfg.loss, identity=judge)
+
 class CompletionTraining(Stage):
     "Stage 2: the completion network, jointly. [P, Sec. 3.4, 4.2]"
     label = 'stage 2'
@@ -114,13 +120,10 @@ class CompletionTraining(Stage):
     ):
         self.cfg, self.acc, self.val, self.convention = cfg, acc, val, faces.convention
         self.dataset = training_samples(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix)
-        self.batch, self.steps, self.save_every, self.max_bad, self.source = cfg.batch, cfg.steps, cfg.save_every, cfg.max_bad, faces.fingerprint()
+        self.batch, self.steps, self.save_every, self.max_bad, self.source = cfg.batch, cfg.steps, cfg.save_every, cfg.max_bad, faces.fingerprint(uses_fields(cfg))
         if cfg.loss.identity and not cfg.loss.identity_weight: warnings.warn("loss.identity names a recogniser, but loss.identity_weight is 0: there is no identity loss.")
         if cfg.loss.uv_weight and not cfg.net.fields: warnings.warn("net.fields is false: there is no loss on the field, whatever loss.uv_weight says.")
-        if cfg.batch % (cfg.accumulate*acc.num_processes):
-            raise FacecompError(f"A batch of {cfg.batch} can't be dealt to {acc.num_processes} processes in {cfg.accumulate} parts each.")
-        judge = Embedder.load(cfg.loss.identity, faces.convention) if cfg.loss.where_identity and cfg.loss.identity else None
-        loss = CompletionLoss(cfg.loss, identity=judge).to(acc.device)
+        judge, loss = _objective(cfg, faces, acc.num_processes); loss = loss.to(acc.device)
         with isolated_rng(cfg.seed):
             self.raw = CompletionNet(cfg.net); self.disc = PatchDiscriminator(cfg.disc) if cfg.loss.where_adversarial else None
         if start: start_from(start, self.raw)
@@ -200,7 +203,9 @@ def train(
     val = _faces(cfg, data, cfg.val_faces, 'val') if cfg.val_every and 2 in stages else None       # what is missing is said before the first hour
     if 2 in stages: training_samples(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix)
     if last and not resume and 2 in stages: raise FacecompError(f"{out} already holds a run ({last.name}): give --resume to go on with it, or another --out.")
+    if 2 in stages: no_result(out)
     if cfg.pretrain.steps and not cfg.init and not last:
+        if {1, 2} <= {*stages}: _objective(cfg, faces, int(os.environ.get('WORLD_SIZE', 1)))     # asked before stage 1, whose hours a missing recogniser would cost
         if 1 in stages: acc = make_accelerator(cfg, buffers=False); res = run_stage(Pretraining(cfg, faces, acc), acc, cfg, first, resume, progress)     # no steps, if it is done: its settings are checked
         elif last_checkpoint(first) and not (first/'encoder.safetensors').exists():
             raise FacecompError(f"Stage 1 in {first} is not finished: finish it with --stage 1 --resume, or leave it out with pretrain.steps=0 and another --out.")
