@@ -33,7 +33,7 @@ class PatchJudge(nn.Module):
         return out
 
 class MultiJudge(nn.Module):
-    "Two patch judges, the second at half size. [R: SPADE, pix2pixHD]"
+    "Two patch judges, the second at half size. [R: SPADE, pix2pixHD; C: spectral norm in the first layer too, borders of 1, plain averages]"
     def __init__(self,
         width:int=64, # of each
     ):
