@@ -6,7 +6,7 @@
 __all__ = ['ROWS', 'COLUMNS', 'row_settings', 'rows_for', 'Judge', 'ablate', 'ablation_table', 'sweep_figure', 'main']
 
 # %% ../nbs/65_ablation.ipynb #8daeec5c
-import argparse, csv, json, re, sys
+import argparse, csv, json, math, sys
 from dataclasses import asdict
 from pathlib import Path
 import numpy as np, torch
@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, pick_device
 from .photos import PreparedFaces, TestFaces, spread_over, turns
-from .config import Config, override, preset
-from .checkpoint import load_weights
+from .config import Config, config_difference, config_from_dict, override, preset
+from .checkpoint import last_checkpoint, load_weights
+from .loop import FREE
 from .trainer import train
 from .metrics import known_by, lpips_net, picture_scores
 from .distribution import fid, inception_features
@@ -25,12 +26,14 @@ ROWS = {'full': [], 'no-stage1': ['init='], 'no-identity': ['loss.identity_weigh
         'no-uv': ['loss.uv_weight=0'], 'no-attention': ['net.attention=false']}
 
 def row_settings(
-    row:str, # one of `ROWS`, or 'uv=0.5' and the like for the weight of L_uv
+    row:str, # one of `ROWS`, or 'uv=0.5', 'uv=1e-3' and the like for the weight of L_uv
 ) -> list: # settings as `override` takes them
     "What a row of the ablation changes. [P: Table 6, Fig. 9; C: no-identity, no-adversarial]"
     if row in ROWS: return ROWS[row]
-    if re.fullmatch(r'uv=\d*\.?\d+', row): return [f'loss.uv_weight={row[3:]}']
-    raise FacecompError(f"Unknown row {row!r}: there are {', '.join(ROWS)}, and uv=WEIGHT.")
+    try: weight = float(row[3:]) if row.startswith('uv=') else -1.
+    except ValueError: weight = -1.
+    if 0 <= weight < math.inf: return [f'loss.uv_weight={weight!r}']
+    raise FacecompError(f"Unknown row {row!r}: there are {', '.join(ROWS)}, and uv=WEIGHT, a number ≥ 0.")
 
 def rows_for(
     cfg:Config, # what all rows share
@@ -80,6 +83,9 @@ def _encoder(where, seed): # the file: a run's folder may hold the weights of a 
     if file is None: raise FacecompError(f"There is no encoder of stage 1 in {at}: train it with facecomp-train … --stage 1.")
     return file
 
+def _plain(d): # a configuration as JSON has it, settings that are newer than it at their defaults
+    return json.loads(json.dumps(asdict(config_from_dict(d))))
+
 def ablate(
     data:str|Path, # prepared set with fields and a test split
     out:str|Path, # a folder a run, ROW_SEED; ablation.csv, ablation.tex
@@ -99,8 +105,10 @@ def ablate(
     table, plain = known_by(Path(data)/'manifest.csv'), lambda d: {k: v for k, v in (d or {}).items() if k != 'file'}
     for row, seed, c in todo:
         run, now = out/f'{row}_{seed}', json.loads(json.dumps(asdict(c))); note = run/'scores.json'; had = json.loads(note.read_text()) if note.exists() else None
-        same = lambda d: {k: v for k, v in d.items() if k != 'precision'}                    # which may change on resume, too
-        if had and same(had['config']) != same(now): raise FacecompError(f"{run} was made with other settings: choose another folder.")
+        begun = json.loads((run/'config.json').read_text()) if not had and last_checkpoint(run) and (run/'config.json').exists() else None
+        free = {'precision'} if had else {*FREE}-{'steps'}                                      # may change on resume; the number of steps is what rows share
+        diff = [d for d in config_difference(_plain(had['config'] if had else begun), now) if d.split(':')[0] not in free] if had or begun else []
+        if diff: raise FacecompError(f"{run} was made with other settings ({'; '.join(diff)}): choose another folder"+('.' if had else ', or finish it with those.'))
         if had and had.get('data', table) != table: raise FacecompError(f"{run} was made with another set than {data}: choose another folder.")
         file = {h['file'] for h in (had and had.get('how'), how) if h and 'file' in h}           # older notes don't say which
         if not had or plain(had.get('how')) != plain(how) or len(file) > 1:

@@ -17,7 +17,7 @@ from .occlude import TEST_MASKS
 from .occluders import L2SFO
 from .photos import PreparedFaces, TestFaces, spread_over, turns
 from .contest import load_method
-from .metrics import METRICS, FeatureTable, evaluate, known_by, net_for, same_job
+from .metrics import METRICS, FeatureTable, _job, _job_key, evaluate, known_by, mask_names, net_for, same_job
 from .distribution import fid, inception_features
 
 # %% ../nbs/66_comparison.ipynb #9e9d1670
@@ -56,7 +56,7 @@ def compare(
     weights:dict, # name → weights file or run folder; the first is what the others are compared with
     out:str|Path='runs/comparison', # a folder a method; comparison.csv, comparison.tex
     limit:int=None, # so many faces, spread over the test set
-    masks:tuple=TEST_MASKS, # occluders
+    masks:tuple=TEST_MASKS, # occluders, see mask_names
     with_lpips:bool=True, # LPIPS needs AlexNet
     features=None, # for FID: 'inception', or a callable (B,3,S,S) → (B,D); without it no FID
     file:str|Path='auto', # weights of Inception
@@ -65,21 +65,26 @@ def compare(
     progress:bool=True,
 ) -> dict: # name → parameters (M), pictures (seen in the last training run; what its start brought isn't counted), METRICS, fid; 'psnr_hole-first' and so on: (difference, low, high) to the first
     "Quality of several methods on the same pictures; resumable. [P, Table 1; C: LPIPS, hole, intervals; FID of face i under mask i mod K]"
-    out, faces, res = Path(out), PreparedFaces(data, 'test'), {}; picked = spread_over(len(faces), limit); first = next(iter(weights), None)
+    out, faces, res, (masks, names) = Path(out), PreparedFaces(data, 'test'), {}, mask_names(masks); picked = spread_over(len(faces), limit); first = next(iter(weights), None)
     if not weights: raise FacecompError("Name at least one method: NAME=WEIGHTS.")
-    bad = [n for n in weights if not n or Path(n).name != n]
-    if bad: raise FacecompError(f"{bad[0]!r} can't be a method's name: it names a folder of {out}.")
+    bad = [n for n in weights if not n or Path(n).name != n or n in ('.', '..') or n.lower() in ('truth', 'comparison.csv', 'comparison.tex', 'sheet.png')]
+    if bad: raise FacecompError(f"{bad[0]!r} can't be a method's name: it names a folder of {out}, where nothing else may have that name.")
     nets = {n: net_for(faces, w) for n, w in weights.items()}                               # all of them fit, before the first hour
     if features not in (None, 'inception') and not callable(features): raise FacecompError(f"features must be 'inception' or a callable, not {features!r}.")
     look = features if features is None or callable(features) else inception_features(file); look = look.to(device) if hasattr(look, 'to') else look
+    jobs = {out/n: _job(faces, path, names, with_lpips, ('ours',), False) for n, (_, path) in nets.items()}
+    if look is not None:
+        job = dict(manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=names, faces=len(picked), features=name or str(features), file=None if callable(features) else known_by(file))
+        jobs |= {out/'truth': job} | {out/n/'features': dict(weights=path) | job for n, (_, path) in nets.items()}
+    for check in (_job_key, lambda at, job: same_job(at, **job)):                           # none is another's, before one of them is begun
+        for at, job in jobs.items(): check(at, job)
     for n, (net, path) in nets.items():
         v = evaluate(data, path, out/n, masks, limit, True, with_lpips, baselines=False, device=device, progress=progress)['ours']; how = load_method(path)[1]['train']; how = how.get('run', how)
         res[n] = dict(parameters=count_parameters(net)/1e6, pictures=how['steps']*how['batch'], **{c: v[c] for c in METRICS}, fid=np.nan)
         if look is not None:
-            job = dict(manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=list(masks), faces=len(picked), features=name or str(features), file=None if callable(features) else known_by(file)); same_job(out/'truth', **job)
-            same_job(out/n/'features', weights=path, **job); real = _features(faces, picked, look, None, masks, out/'truth', 'truth', device, progress)
+            real = _features(faces, picked, look, None, masks, out/'truth', 'truth', device, progress)
             res[n]['fid'] = fid(real, _features(faces, picked, look, net.to(device), masks, out/n/'features', n, device, progress))
-        for c in METRICS: res[n][f'{c}-first'] = paired_interval(*(_scores(out/m, c, picked, masks) for m in (first, n))) if n != first and np.isfinite(v[c]) else (np.nan,)*3
+        for c in METRICS: res[n][f'{c}-first'] = paired_interval(*(_scores(out/m, c, picked, names) for m in (first, n))) if n != first and np.isfinite(v[c]) else (np.nan,)*3
     with atomic(out/'comparison.csv') as p, p.open('w', newline='') as f:
         w = csv.writer(f); w.writerow(['method', 'parameters_M', 'pictures_last_run', *METRICS, 'fid', *(f'{c}-{first}{e}' for c in METRICS for e in ('', '_low', '_high'))])
         w.writerows([n, f"{v['parameters']:.2f}", v['pictures'], *(f'{v[c]:.5f}' for c in (*METRICS, 'fid')), *(f'{x:.5f}' for c in METRICS for x in v[f'{c}-first'])] for n, v in res.items())
@@ -106,10 +111,10 @@ def comparison_sheet(
     data:str|Path, # prepared set with a test split
     weights:dict, # as for compare
     n:int=9, # faces
-    masks:tuple=TEST_MASKS, # occluders, in turn
+    masks:tuple=TEST_MASKS, # occluders, in turn, see mask_names
 ) -> np.ndarray: # uint8 (n·S, (2+methods)·S, 3): input, a column a method, truth
     "What each method makes of the same faces. [P: Fig. 4]"
-    faces = PreparedFaces(data, 'test'); ds = TestFaces(faces, masks); d = torch.utils.data.default_collate([ds[i*len(masks)+j % len(masks)] for j, i in enumerate(spread_over(len(faces), n))])
+    faces, masks = PreparedFaces(data, 'test'), mask_names(masks)[0]; ds = TestFaces(faces, masks); d = torch.utils.data.default_collate([ds[i*len(masks)+j % len(masks)] for j, i in enumerate(spread_over(len(faces), n))])
     cols = [d['x'], *(net_for(faces, w)[0](d['x']).pictures[0].float().clamp(0, 1) for w in weights.values()), d['y']]
     return np.concatenate([np.concatenate([to_uint8(p) for p in c]) for c in cols], 1)
 

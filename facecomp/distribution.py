@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INCEPTION', 'FEW', 'METHODS', 'COLUMNS', 'fid', 'inception_weights', 'ByteFeatures', 'inception_features',
-           'vgg_features', 'precision_recall', 'realism', 'evaluate_fid', 'markdown_table', 'main']
+           'vgg_features', 'precision_recall', 'realism', 'open_features', 'evaluate_fid', 'markdown_table', 'main']
 
 # %% ../nbs/63_distribution.ipynb #e440a645
 import argparse, csv, sys, tempfile, warnings
@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from .core import FacecompError, atomic, pick_device, to_tensor, to_uint8
 from .occlude import TEST_MASKS
 from .photos import PreparedFaces, TestFaces, spread_over
-from .metrics import FeatureTable, known_by, inpaint, net_for, same_job
+from .metrics import FeatureTable, known_by, inpaint, mask_names, net_for, same_job
 
 # %% ../nbs/63_distribution.ipynb #f39a8159
 def _batches(x): # (N,D) array or tensor, or an iterable of batches (B,D) → batches
@@ -138,14 +138,25 @@ def realism(
     prune:bool=True, # leave out balls wider than the median one
     chunk:int=1024, # pictures at a time
 ) -> np.ndarray: # (M,) ≥ 0, above 1 = inside a ball
-    "How deep each fake lies inside the manifold of the real. [P, Table 2; R: Kynkäänniemi 2019]"
+    "How deep each fake lies inside the manifold of the real; warns below 5,000 real pictures. [P, Table 2; R: Kynkäänniemi 2019]"
     r = _matrix(real); pw = 2 if squared else 1
     if len(r) <= k: raise FacecompError(f"A ball to neighbour number {k} needs more than {k} real pictures, not {len(r)}.")
+    if len(r) < FEW: warnings.warn(f"Realism by {len(r):,} real pictures: the balls are wide and what lies beside them comes out too high; "
+                                     "compare only with numbers from as many pictures.", stacklevel=2)
     rad = torch.cat([torch.cdist(b, r).kthvalue(k+1, 1).values for b in r.split(chunk)])**pw              # the nearest is the picture itself
     if prune: r, rad = r[rad <= (m := torch.from_numpy(np.percentile(rad.numpy(), 50, keepdims=True)))], rad[rad <= m]
     return torch.cat([(rad/(torch.cdist(b, r)**pw+1e-5)).max(1).values for f in _batches(fake) for b in _matrix(f).split(chunk)]).numpy()
 
 # %% ../nbs/63_distribution.ipynb #ff1ac90b
+def open_features(
+    features, # 'inception', 'vgg', or a callable (B,3,S,S) in [0,1] → (B,D), which stays as it is
+    file:str|Path='auto', # weights of Inception or VGG
+    antialias:bool=False, # Inception's resize
+): # callable (B,3,S,S) in [0,1] → (B,D)
+    "Find a feature extractor by name. [C]"
+    if not callable(features) and features not in ('inception', 'vgg'): raise FacecompError(f"features must be 'inception', 'vgg' or a callable, not {features!r}.")
+    return features if callable(features) else inception_features(file, antialias) if features == 'inception' else vgg_features(file)
+
 METHODS = ('ours', 'occluded', 'telea')
 COLUMNS = ('fid', 'precision', 'recall', 'f1', 'realism')
 
@@ -155,7 +166,7 @@ def evaluate_fid(
     features, # 'inception', 'vgg' (then without FID), or any callable (B,3,S,S) in [0,1] → (B,D)
     weights:str|Path=None, # completion network; the bundled one by default
     out:str|Path='runs/fid', # folder: features, fid.csv, fid.tex
-    masks:tuple=TEST_MASKS, # occluders
+    masks:tuple=TEST_MASKS, # occluders, see mask_names
     methods:tuple=METHODS, # some of them
     limit:int=None, # so many faces, spread over the test set
     file:str|Path='auto', # weights of Inception or VGG
@@ -166,11 +177,10 @@ def evaluate_fid(
 ) -> dict: # method → fid, precision, recall, f1, realism: means over the masks (realism: of the median picture)
     "FID, precision, recall, F1 and realism of completions, for each mask, then averaged. [P, Tables 1-3; C: reference]"
     if set(methods)-set(METHODS): raise FacecompError(f"Unknown method {min(set(methods)-set(METHODS))!r}: there are {', '.join(METHODS)}.")
-    faces, out = PreparedFaces(data, 'test'), Path(out); net, w = net_for(faces, weights); K, ds, picked = len(masks), TestFaces(faces, masks), spread_over(len(faces), limit)
-    made = dict(inception=lambda: inception_features(file, antialias), vgg=lambda: vgg_features(file))
-    name, plug = name or str(features), features if callable(features) else made[features]().to(device)
+    masks, names = mask_names(masks); faces, out = PreparedFaces(data, 'test'), Path(out); net, w = net_for(faces, weights); K, ds, picked = len(masks), TestFaces(faces, masks), spread_over(len(faces), limit)
+    name, plug = name or str(features), open_features(features, file, antialias); plug = plug if callable(features) else plug.to(device)
     same_job(out, weights=w, features=name, file=None if callable(features) else known_by(file), antialias=antialias, manifest=faces.root/'manifest.csv',
-             landmarks=faces.root/'landmarks.npz', masks=list(masks), methods=list(methods), faces=len(faces) if len(picked) == len(faces) else f'{len(picked)} of {len(faces)}')
+             landmarks=faces.root/'landmarks.npz', masks=names, methods=list(methods), faces=len(faces) if len(picked) == len(faces) else f'{len(picked)} of {len(faces)}')
     table = FeatureTable(out, (len(picked), 1+K*len(methods), plug(ds[0]['y'][None].to(device)).shape[1])); net = net.to(device)
     for j in tqdm(np.flatnonzero(~table.done.all(1)), disable=not progress, desc='features', unit='face'):
         b = torch.utils.data.default_collate([ds[picked[j]*K+k] for k in range(K)]); made = dict(occluded=b['x'])
@@ -178,7 +188,7 @@ def evaluate_fid(
         if 'telea' in methods: made['telea'] = torch.stack([to_tensor(inpaint(to_uint8(x), h[0].numpy() > .02)) for x, h in zip(b['x'], b['hole'])])
         pics = torch.cat([b['y'][:1], *(torch.where(b['valid'] > 0, made[m], b['y']) for m in methods)])
         table.put(int(j), list(range(len(pics))), torch.cat([plug(p.to(device)) for p in pics.split(16)]))
-    return _fid_table(out, table.data, name, masks, methods, progress)
+    return _fid_table(out, table.data, name, names, methods, progress)
 
 def _fid_table(out, data, name, masks, methods, progress=False): # data (N,1+K·M,D) → means; fid.csv, fid.tex
     real, rows, res = data[:, 0], [], {}; jobs = [(m, k) for m in methods for k in masks]

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'FILLS', 'METHODS_FROM', 'TABLES', 'psnr', 'ssim', 'lpips_net', 'mean_face', 'paste_mean', 'inpaint',
-           'known_by', 'same_job', 'picture_scores', 'net_for', 'evaluate', 'summarise', 'markdown_table',
+           'known_by', 'same_job', 'mask_names', 'picture_scores', 'net_for', 'evaluate', 'summarise', 'markdown_table',
            'field_score', 'evaluate_field', 'FeatureTable', 'result_sheet', 'main']
 
 # %% ../nbs/60_metrics.ipynb #9e181e40
-import argparse, csv, hashlib, importlib, json, math, sys
+import argparse, csv, functools, hashlib, importlib, json, math, sys
 from pathlib import Path
 import cv2, numpy as np, torch, torch.nn.functional as F
 from tqdm.auto import tqdm
 from .core import ASSETS, FacecompError, atomic, data_root, pick_device, to_tensor, to_uint8, write_picture
 from .occlude import TEST_MASKS
+from .occluders import L2SFO
 from .photos import PreparedFaces, TestFaces, spread_over
 from .trainer import load_weights
 
@@ -108,22 +109,54 @@ def known_by(
     "What a job remembers of a file: its content, wherever it lies. [C]"
     return hashlib.sha256(Path(where).read_bytes()).hexdigest()[:16] if Path(str(where)).is_file() else str(where)
 
+def _job_key(out, job): # what job.json says of it; FacecompError if it says something else
+    key = json.dumps({k: known_by(v) if isinstance(v, Path) else v for k, v in job.items()})
+    if (out/'job.json').exists() and (out/'job.json').read_text() != key:
+        raise FacecompError(f"{out} holds another evaluation (other photos, weights or methods): choose another --out.")
+    return key
+
 def same_job(
     out:Path, # folder of results
     **job, # what decides them: a file (by its content) or a plain value each
 ):
     "Remember what this folder's table is about; FacecompError if it is about another job. [C]"
-    key = json.dumps({k: known_by(v) if isinstance(v, Path) else v for k, v in job.items()})
-    if (out/'job.json').exists() and (out/'job.json').read_text() != key:
-        raise FacecompError(f"{out} holds another evaluation (other photos, weights or methods): choose another --out.")
+    key = _job_key(out, job)
     with atomic(out/'job.json') as p: p.write_text(key)
 
+def _state(v): # what an object holds, files by their content wherever they lie
+    if isinstance(v, dict): return {str(k): _state(x) for k, x in v.items()}
+    if isinstance(v, (list, tuple)): return [_state(x) for x in v]
+    if isinstance(v, (str, Path)): return known_by(v) if len(Path(v).parts) > 1 and Path(v).is_file() else v if isinstance(v, str) else v.name
+    return v if isinstance(v, (int, float, type(None))) else v.tolist() if hasattr(v, 'tolist') else _called(v) if callable(v) else type(v).__name__
+
+def _called(m): # what an occluder is called
+    if isinstance(m, str): return m
+    if not callable(m): raise FacecompError(f"An occluder is a name or a function of picture, landmarks and generator, not {m!r:.60}.")
+    if isinstance(n := getattr(m, 'name', None), str) and n: return n
+    if isinstance(m, functools.partial): return '-'.join([_called(m.func), *(str(_state(a)) for a in (*m.args, *m.keywords.values()))])
+    if n := getattr(m, '__qualname__', None): return n.rpartition('<locals>.')[2]
+    if type(m).__repr__ is not object.__repr__ and ' at 0x' not in (r := repr(m)): return r
+    inside = getattr(m, '__dict__', {}); words = [v for v in inside.values() if isinstance(v, str) and len(v) < 30 and len(Path(v).parts) == 1]
+    return '-'.join([type(m).__name__, *words, hashlib.sha256(json.dumps(_state(inside)).encode()).hexdigest()[:6]])
+
+def mask_names(
+    masks:tuple|str, # as TestFaces takes them: names or functions; 'l2sfo': its six
+) -> tuple: # the occluders, one name each: a name stays itself; others go by their attribute `name`, a function by its own name, an object by what it holds
+    "What occluders are called in jobs and tables; FacecompError for what is no list of them, or for two of one name. [C]"
+    if isinstance(masks, str) and masks == 'l2sfo': masks = L2SFO
+    if isinstance(masks, str) or not hasattr(masks, '__iter__'): raise FacecompError(f"masks are a list of occluders, or 'l2sfo', not {masks!r:.60}: put a single one into a list.")
+    masks = tuple(masks); names = [' '.join(_called(m).split()) for m in masks]
+    if not masks: raise FacecompError("masks are empty: name at least one occluder.")
+    bad = next((n for n in names if not n or names.count(n) > 1 or n in ('all', 'average', 'mean', 'none', 'pooled')), None)
+    if bad is not None: raise FacecompError(f"{bad!r} can't name an occluder in a table, or names two: give each its own in an attribute, as occluder.name = 'bar'.")
+    return masks, names
 
 def _done(table, lines):
-    "Faces of an earlier run that are complete; cuts the rest off the table"
+    "Faces of an earlier run that are complete; cuts the rest off the table, and a last line that never came to its end"
     done = {}
     if table.exists():
-        for r in csv.DictReader(table.open()): done.setdefault(int(r['face']), []).append(r)
+        text = table.read_text(errors='ignore')
+        for r in csv.DictReader(text[:text.rfind('\n')+1].splitlines()): done.setdefault(int(r['face']), []).append(r)
     done = {f: rows for f, rows in done.items() if len(rows) == lines}
     with atomic(table) as p, p.open('w', newline='') as f: _write(f, [r for rows in done.values() for r in rows], True)
     return done
@@ -148,6 +181,9 @@ def picture_scores(
     if lp is not None: s['lpips'] = lp(q, y, normalize=True).flatten()
     return s
 
+def _job(faces, file, names, with_lpips, methods, baselines): # what decides the table of evaluate
+    return dict(weights=file, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=names, lpips=with_lpips, methods=list(methods), **(dict(mean='spread') if baselines else {}))
+
 METHODS_FROM = 'facecomp.contest' # a later notebook: who reads the weights of the compared methods
 
 def net_for(
@@ -167,7 +203,7 @@ def evaluate(
     data:str|Path, # prepared set with a test split
     weights:str|Path=None, # weights file or folder; the bundled ones by default
     out:str|Path='runs/eval', # folder: pictures.csv (a line a picture and method), quality.csv, quality.tex
-    masks:tuple=TEST_MASKS, # occluders
+    masks:tuple=TEST_MASKS, # occluders, see mask_names
     limit:int=None, # only the first so many faces
     spread:bool=False, # these so many faces evenly over the set instead (photos are often sorted, by age for one)
     with_lpips:bool=True, # LPIPS needs AlexNet
@@ -176,9 +212,9 @@ def evaluate(
     progress:bool=True,
 ) -> dict: # method -> metric -> mean over all pictures
     "PSNR, SSIM, LPIPS and PSNR inside the hole on a test set under the nine masks. [P, Sec. 4.1, Table 1]"
-    faces, out = PreparedFaces(data, 'test', None if spread else limit), Path(out); ds = TestFaces(faces, masks); picked = spread_over(len(faces), limit)
+    masks, names = mask_names(masks); faces, out = PreparedFaces(data, 'test', None if spread else limit), Path(out); ds = TestFaces(faces, masks); picked = spread_over(len(faces), limit)
     (net, file), methods = net_for(faces, weights), ('ours', *(FILLS if baselines else ()))
-    same_job(out, weights=file, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=list(masks), lpips=with_lpips, methods=list(methods), **(dict(mean='spread') if baselines else {}))
+    same_job(out, **_job(faces, file, names, with_lpips, methods, baselines))
     done = _done(out/'pictures.csv', len(masks)*len(methods))
     net, lp = net.to(device), lpips_net().to(device) if with_lpips else None
     mean = mean_face(PreparedFaces(data, 'train')) if baselines else None
@@ -190,7 +226,7 @@ def evaluate(
             b = {k: v.to(device) for k, v in b.items()}; share = dict(valid=b['valid'].mean((1, 2, 3)), hole=(b['valid']*(b['hole'] > .5)).mean((1, 2, 3)))
             scores = {n: picture_scores(p.to(device), b, lp) for n, p in pics.items()}
             _write(f, [dict(face=i, mask=m, method=n, valid_share=f"{share['valid'][k]:.4f}", hole_share=f"{share['hole'][k]:.4f}",
-                            **{c: f'{v[k].item():.6f}' for c, v in s.items()}) for n, s in scores.items() for k, m in enumerate(masks)])
+                            **{c: f'{v[k].item():.6f}' for c, v in s.items()}) for n, s in scores.items() for k, m in enumerate(names)])
             f.flush()
     return summarise(out, picked)
 
@@ -200,7 +236,7 @@ def summarise(
     faces:int|list=None, # only the first so many faces, or these
 ) -> dict: # method -> metric -> mean; also 'valid_share' and 'hole_share', means over the pictures
     "Average pictures.csv into quality.csv and quality.tex, over all masks and for each. [C]"
-    keep = range(faces) if isinstance(faces, int) else faces
+    keep = range(faces) if isinstance(faces, int) else faces if faces is None else set(faces)
     rows = [r for r in csv.DictReader((Path(out)/'pictures.csv').open()) if keep is None or int(r['face']) in keep]
     columns = (*METRICS, 'valid_share', 'hole_share')
     def mean(sel): return {m: float(np.nanmean(v)) if (v := [float(r[m]) for r in sel if r[m]]) else math.nan for m in columns}
@@ -286,16 +322,16 @@ def result_sheet(
     data:str|Path, # prepared set with a test split
     weights:str|Path=None, # the bundled ones by default
     n:int=24, # faces, spread evenly over the test set; masks in turn
-    masks:tuple=TEST_MASKS, # occluders
+    masks:tuple=TEST_MASKS, # occluders, see mask_names
 ) -> np.ndarray: # uint8: columns of input, completion, truth
     "Results that nobody picked: every (N/n)-th test face under the masks in turn. [C]"
-    ds = TestFaces(PreparedFaces(data, 'test'), masks); net, _ = importlib.import_module(METHODS_FROM).load_method(weights or ASSETS/'weights.safetensors')
+    ds = TestFaces(PreparedFaces(data, 'test'), mask_names(masks)[0]); net, _ = importlib.import_module(METHODS_FROM).load_method(weights or ASSETS/'weights.safetensors')
     items = [ds[(j*len(ds.faces)//n)*len(ds.masks)+j % len(ds.masks)] for j in range(n)]; out = net(torch.stack([d['x'] for d in items])).pictures[0]
     rows = [np.concatenate([to_uint8(d['x']), to_uint8(o), to_uint8(d['y'])], 1) for d, o in zip(items, out)]; cols = min(4, n)
     rows += [np.full_like(rows[0], 255)]*(-n % cols); k = len(rows)//cols
     return np.concatenate([np.concatenate(rows[c*k:(c+1)*k]) for c in range(cols)], 1)
 
-TABLES = dict(fid='facecomp.distribution:main', verify='facecomp.verification:main', # tables of later notebooks: module and function that makes them
+TABLES = dict(fid='facecomp.distribution:main', verify='facecomp.verification:main', templates='facecomp.templates:main', # tables of later notebooks: module and function that makes them
               occluders='facecomp.tables:occluders_main', real='facecomp.tables:real_main', ablation='facecomp.ablation:main', comparison='facecomp.comparison:main', timing='facecomp.timing:main')
 
 def main(argv=None):

@@ -265,7 +265,7 @@ def random_mask(
         peak=s['peak']*u(.6, 1.5))
     color = pick(_DARK if wide else _LIGHT) if yes(.62) else _any_color(rng)
     color = np.clip(color*u(.9, 1.08)+g(0, .015, 3), .02, 1).astype(np.float32)
-    strap = color if yes(.5) else _hex(pick(('#f2f2f2', '#1c1c1e')))
+    strap = color if yes(.5) else _hex(pick(('#f2f2f2', '#1c1c1e', '#e6c93a', '#e0a030', '#2f62a8', '#9a9da1')))  # N95s have yellow ones
     look = dict(LOOK, color=color, color2=_any_color(rng) if yes(.6) else pick(_DARK), color3=_any_color(rng),
         angle=u(0, np.pi), period=u(.06, .28),
         pattern=pick(('stripes', 'checks', 'plaid', 'dots', 'floral', 'camo', 'print',

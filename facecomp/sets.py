@@ -6,7 +6,7 @@
 __all__ = ['SIZES', 'DOWNLOADS', 'HOW', 'drawn', 'template_protocol', 'OccludedPairs', 'join_sets', 'fetch', 'download']
 
 # %% ../nbs/13_sets.ipynb #fd8486a8
-import csv, hashlib, json, os, re, shutil, time, urllib.error, urllib.request, warnings, zipfile
+import csv, hashlib, http.client, json, os, re, shutil, time, urllib.error, urllib.request, warnings, zipfile
 from collections import Counter
 from pathlib import Path
 import numpy as np, torch
@@ -205,9 +205,9 @@ def fetch(
     tries:int=5, # how often a broken line is taken up again
     progress:bool=True, # progress bar
 ) -> Path:
-    "Download a file: resumed where it was broken off, size and hash checked, named only when it is whole. [C]"
+    "Download a file: resumed where it was broken off, checked by size (the server's word for it, if none is given) and hash, named only when it is whole. [C]"
     path = Path(path); part = path.with_name(path.name+'.part'); path.parent.mkdir(parents=True, exist_ok=True)
-    def good(p):
+    def good(p, size=size):
         if size is not None and p.stat().st_size != size: return f'it has {p.stat().st_size:,} bytes instead of {size:,}'
         if md5:
             h = hashlib.md5()
@@ -217,9 +217,10 @@ def fetch(
     if path.exists():
         if bad := good(path): raise FacecompError(f"{path} is not the file it should be ({bad}): remove it, to fetch it again.")
         return path
+    whole, total = False, None
     for n in range(tries):
         have = part.stat().st_size if part.exists() else 0
-        if size is not None and have >= size: break
+        if whole := size is not None and have >= size: break
         try:
             ask = urllib.request.Request(url, headers={'Range': f'bytes={have}-'} if have else {})
             with urllib.request.urlopen(ask, timeout=60) as r:
@@ -228,16 +229,16 @@ def fetch(
                 left = r.headers.get('Content-Length'); total = have+int(left) if left else size
                 with part.open('ab' if have else 'wb') as f, tqdm(total=total, initial=have, unit='B', unit_scale=True, desc=path.name, disable=not progress) as bar:
                     while b := r.read(1 << 18): f.write(b); bar.update(len(b))
-            if total is None or part.stat().st_size >= total: break
+            if whole := total is None or part.stat().st_size >= total: break
         except urllib.error.HTTPError as e:
-            if e.code == 416: break                                             # nothing is left to send
+            if whole := e.code == 416: said = re.fullmatch(r'bytes \*/(\d+)', e.headers.get('Content-Range') or ''); total = int(said[1]) if said else None; break      # nothing is left to send
             if e.code < 500: raise FacecompError(f"{url} can't be fetched ({e.code} {e.reason}).") from None
-        except OSError as e:
+        except (OSError, http.client.HTTPException) as e:
             if n == tries-1: raise FacecompError(f"{url} can't be fetched ({e}); {part.name} keeps what has come: run again to go on.") from None
         time.sleep(min(.2*2**n, 5))
     if not part.exists(): raise FacecompError(f"{url} gives nothing: try again later.")
-    if size is not None and part.stat().st_size < size: raise FacecompError(f"The line broke {tries} times at {url}; {part.name} keeps what has come: run again to go on.")
-    if bad := good(part): part.unlink(); raise FacecompError(f"What came from {url} is not the file it should be ({bad}); it was removed.")
+    if not whole or size is not None and part.stat().st_size < size: raise FacecompError(f"The line broke {tries} times at {url}; {part.name} keeps what has come: run again to go on.")
+    if bad := good(part, total if size is None else size): part.unlink(); raise FacecompError(f"What came from {url} is not the file it should be ({bad}); it was removed.")
     os.replace(part, path); return path
 
 _CELEBA = 'https://drive.usercontent.google.com/download?confirm=t&id='

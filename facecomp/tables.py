@@ -7,7 +7,7 @@ __all__ = ['ENOUGH', 'REAL', 'COLUMNS', 'evaluate_occluders', 'occluder_table', 
            'real_sheet', 'occluders_main', 'real_main']
 
 # %% ../nbs/64_tables.ipynb #7e2b66b9
-import argparse, csv, functools, math, sys, warnings
+import argparse, csv, functools, math, re, sys, warnings
 from pathlib import Path
 import numpy as np, torch
 from tqdm.auto import tqdm
@@ -15,8 +15,8 @@ from .core import FacecompError, atomic, pick_device, read_picture, rng_for, to_
 from .occluders import L2SFO
 from .photos import PreparedFaces, spread_over
 from .sets import OccludedPairs
-from .metrics import FILLS, METRICS, FeatureTable, evaluate, known_by, lpips_net, net_for, picture_scores, result_sheet, same_job
-from .distribution import METHODS as FID_OF, evaluate_fid, fid, inception_features, precision_recall, realism, vgg_features
+from .metrics import FILLS, METRICS, FeatureTable, evaluate, known_by, lpips_net, mask_names, net_for, picture_scores, result_sheet, same_job
+from .distribution import METHODS as FID_OF, evaluate_fid, fid, inception_features, open_features, precision_recall, realism
 
 # %% ../nbs/64_tables.ipynb #5ef1d572
 ENOUGH = 1000 # pictures below which FID is left out [C]
@@ -31,7 +31,7 @@ def evaluate_occluders(
     features=None, # for FID: 'inception' or a callable (B,3,S,S) → (B,D); without it no FID
     weights:str|Path=None, # weights file or folder; the bundled ones by default
     out:str|Path='runs/occluders', # folder: pictures.csv, quality.csv, occluders.csv, occluders.tex
-    masks:tuple=L2SFO, # occluders
+    masks:tuple=L2SFO, # occluders, see mask_names
     limit:int=None, # so many faces, spread over the test set
     with_lpips:bool=True, # LPIPS needs AlexNet
     file:str|Path='auto', # weights of Inception
@@ -41,12 +41,14 @@ def evaluate_occluders(
     fid_of:tuple=FID_OF, # whose FID; some of FID_OF
 ) -> dict: # occluder, 'mean' at last → method → pictures, psnr, ssim, lpips, psnr_hole, hole_share, fid (NaN if left out)
     "Quality under each of six occluders, ours beside simple fills; resumable. [P, Table 3; C: drawn occluders, lines]"
-    out, n, scores = Path(out), len(PreparedFaces(data, 'test')), {}
+    out, n, scores, (masks, names) = Path(out), len(PreparedFaces(data, 'test')), {}, mask_names(masks); whole = features is not None and n >= ENOUGH and (limit is None or limit >= n)
+    if whole: open_features(features, file)                                                     # is it there? Asked before the hours of scoring; evaluate_fid opens it again
+    if lost := {*fid_of}-{*FID_OF}: raise FacecompError(f"Unknown method {min(lost)!r}: there are {', '.join(FID_OF)}.")
     evaluate(data, weights, out, masks, limit, True, with_lpips, device=device, progress=progress)
-    if features is not None and n >= ENOUGH and (limit is None or limit >= n):
+    if whole:
         evaluate_fid(data, features, weights, out/'fid', masks, tuple(fid_of), file=file, name=name, device=device, progress=progress)
         with (out/'fid'/'fid.csv').open() as f: scores = {(r['method'], r['mask'].replace('average', 'all')): float(r['fid']) for r in csv.DictReader(f)}
-    res = {k: {} for k in (*masks, 'mean')}
+    res = {k: {} for k in (*names, 'mean')}
     with (out/'quality.csv').open() as f:
         for r in csv.DictReader(f):
             v = dict(pictures=int(r['pictures']), **{c: float(r[c]) for c in (*METRICS, 'hole_share')}, fid=scores.get((r['method'], r['mask']), math.nan))
@@ -57,7 +59,7 @@ def _write_occluders(out, res): # occluders.csv, occluders.tex; gives res back
     rows = [(k, m, v) for k, ms in res.items() for m, v in ms.items()]
     with atomic(out/'occluders.csv') as p, p.open('w', newline='') as f:
         w = csv.writer(f); w.writerow(['occluder', 'method', *rows[0][2]]); w.writerows([k, m, *v.values()] for k, m, v in rows)
-    _tex(out/'occluders.tex', [('occluder', 0), ('method', 0), ('PSNR', 1), ('SSIM', 1), ('LPIPS', 1), ('PSNR in hole', 1), ('FID', 1)], [[k, m, *_cells(v, '--')] for k, m, v in rows])
+    _tex(out/'occluders.tex', [('occluder', 0), ('method', 0), ('PSNR', 1), ('SSIM', 1), ('LPIPS', 1), ('PSNR in hole', 1), ('FID', 1)], [[re.sub(r'([#_&%$])', r'\\\1', k), m, *_cells(v, '--')] for k, m, v in rows])
     return res
 
 def _cells(v, none): return [_num(v[c], d, none) for c, d in (*zip(METRICS, (2, 4, 4, 2)), ('fid', 2))]
@@ -128,7 +130,7 @@ def evaluate_real(
     worn = [i for i, r in enumerate(faces.rows) if r.get('masked', '1') != '0']; at = [worn[k] for k in spread_over(len(worn), limit)]       # RMFD has bare faces beside the masked ones
     if not worn: raise FacecompError(f"{data} holds no masked photos: all its rows say masked=0.")
     two = spread_over(len(photos), 2*(references or len(at))); N = len(at)
-    made = dict(inception=lambda: inception_features(file), vgg=lambda: vgg_features(file)); plug = features if callable(features) else made[features]().to(device)
+    plug = open_features(features, file); plug = plug if callable(features) else plug.to(device); lp = lpips_net().to(device) if with_lpips else None          # before the first photo
     same_job(out, weights=w, features=name or str(features), file=None if callable(features) else known_by(file), cut='both', manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', reference=photos.root/'manifest.csv', masked=N, faces=len(two), **(dict(worn=len(worn)) if len(worn) < len(faces) else {}))
     valid = [torch.from_numpy(faces.picture(i)[1])[None] for i in at]
     def cut(pic, keep): return torch.where(keep > 0, to_tensor(pic), torch.tensor(.5))
@@ -141,7 +143,7 @@ def evaluate_real(
         write_picture(done(j), to_uint8(net(to_tensor(faces.picture(at[j])[0])[None].to(device)).pictures[0][0].float().clamp(0, 1).cpu()))
         one.put(int(j), [0, 1], plug(torch.stack([see['masked'](j), see['ours'](j)]).to(device)))
     for j in tqdm(np.flatnonzero(~ref.done.all(1)), disable=not progress, desc='bare', unit='photo'): ref.put(int(j), [0], plug(bare(j)[None].to(device)))
-    lp, real, res = lpips_net().to(device) if with_lpips else None, ref.data[::2, 0], {}
+    real, res = ref.data[::2, 0], {}
     def lpips(a, b): return np.mean([lp(x[None].to(device), y[None].to(device), normalize=True).item() for x, y in zip(a, b)])
     for m, fake in zip(tqdm(REAL, disable=not progress, desc='distances', unit='method'), (one.data[:, 0], one.data[:, 1], ref.data[1::2, 0])):
         few = features == 'vgg' or min(len(real), len(fake)) < ENOUGH; ring = rng_for(0).permutation(len(fake))

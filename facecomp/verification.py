@@ -16,7 +16,7 @@ from .core import FacecompError, atomic, pick_device, to_uint8
 from .occlude import TEST_MASKS
 from .photos import PreparedFaces, TestFaces
 from .identity import INPUTS, Embedder, Input, align_for
-from .metrics import FeatureTable, net_for, same_job
+from .metrics import FeatureTable, mask_names, net_for, same_job
 
 # %% ../nbs/61_verification.ipynb #6084dd4b
 def _checked(scores, same):
@@ -75,12 +75,13 @@ def bootstrap(
     same:np.ndarray, # (M,) bool
     persons:np.ndarray, # (M,2) whole numbers: who is in the pair
     fprs:tuple=(.01, .001), # where the curve is read
-    n:int=1000, # draws
+    n:int=1000, # draws; 0 = no interval, NaN
     seed:int=0,
     level:float=.95, # share of the draws inside the interval
     minus:np.ndarray=None, # scores (M,) or (K,M) of another method on the same pairs: the interval of the difference, in the same draws
 ) -> np.ndarray: # (2,1+len(fprs)): lower and upper end for AUC and for TPR at each FPR
     "Percentile interval over persons: pairs of one person count w_p times, of two w_p w_q times. [C]"
+    if not n: return np.full((2, 1+len(fprs)), np.nan)
     scores, who = np.atleast_2d(scores), np.unique(np.asarray(persons), return_inverse=True)[1].reshape(-1, 2)
     P, rng, draws = who.max()+1, np.random.default_rng(seed), []
     step = max(1, 20_000_000//max(scores.shape[1], P))                                                   # a few hundred megabytes at a time
@@ -195,6 +196,12 @@ def lfw_pairs(
     a, b, y, f = map(np.array, zip(*here)); who = np.array([int(r['identity']) for r in faces.rows])
     return a, b, y, f, np.stack([who[a], who[b]], 1), len(pairs)-len(here)
 
+def _judge(embedder, name, conv, device):
+    "The embedder, its name in the table, and what a job must know of it"
+    emb = embedder if callable(embedder) else open_embedder(embedder, conv, device); name = name or Path(str(embedder)).stem
+    at = Path('none') if callable(embedder) else Path(str(embedder).split(':', 1)[-1]); e = at if at.is_file() else name
+    return emb, name, dict(embedder=e) | (dict(embedder_input=str(embedder).split(':', 1)[0]) if e is at and ':' in str(embedder) else {})     # NAME, not where the file lies
+
 @torch.no_grad()
 def _fill(table, faces, ds, net, emb, used, probes, device, progress):
     "Vectors of all faces that are in a pair; of probes also under each mask, occluded and completed"
@@ -210,7 +217,7 @@ def verify(
     embedder, # 'dlib', FILE, NAME:FILE, or any callable (B,3,S,S) → (B,D) (then give it a name)
     weights:str|Path=None, # completion network; the bundled one by default
     out:str|Path='runs/verify', # folder: features, scores.npz, verification.csv, verification.tex, roc.png
-    masks:tuple=TEST_MASKS, # occluders of the probe
+    masks:tuple=TEST_MASKS, # occluders of the probe, see mask_names
     limit:int=None, # only so many pairs
     name:str=None, # of the embedder, in the table
     device:str='cpu',
@@ -218,20 +225,18 @@ def verify(
     draws:int=1000, # of the bootstrap
 ) -> dict: # CONDITIONS and GAINS → dict: auc, tpr1, tpr01, accuracy (means over the masks), pooled (TPR at FPR 0.1 %, one threshold for all masks), each (value, low, high); see verification.csv for each mask
     "Verification with untouched, masked and completed probes; the second picture of a pair is the probe. [P, Sec. 4.4, Tables 4, 5; C: probe]"
-    faces, out = PreparedFaces(data, 'test'), Path(out); a, b, same, fold, who, lost = lfw_pairs(data, faces, limit); net, file = net_for(faces, weights)
+    masks, names = mask_names(masks); faces, out = PreparedFaces(data, 'test'), Path(out); a, b, same, fold, who, lost = lfw_pairs(data, faces, limit); net, file = net_for(faces, weights)
     if lost: warnings.warn(f"{lost} pairs are left out: their photos are not in {data}.")
-    emb = embedder if callable(embedder) else open_embedder(embedder, faces.convention['name'], device); name = name or Path(str(embedder)).stem
-    at = Path('none') if callable(embedder) else Path(str(embedder).split(':', 1)[-1]); e = at if at.is_file() else name
-    said = dict(embedder_input=str(embedder).split(':', 1)[0]) if e is at and ':' in str(embedder) else {}          # NAME, not where the file lies
-    same_job(out, weights=file, embedder=e, **said, manifest=faces.root/'manifest.csv',
-             landmarks=faces.root/'landmarks.npz', pairs=faces.root/'pairs.txt', masks=list(masks), limit=limit)
+    emb, name, said = _judge(embedder, name, faces.convention['name'], device)
+    same_job(out, weights=file, **said, manifest=faces.root/'manifest.csv',
+             landmarks=faces.root/'landmarks.npz', pairs=faces.root/'pairs.txt', masks=names, limit=limit)
     ds, K = TestFaces(faces, masks), len(masks); y0 = ds[int(a[0])*K]['y'][None].to(device)
     with torch.no_grad(): D = emb(y0).shape[1]
     table = FeatureTable(out, (len(faces), 1+2*K, D)); _fill(table, faces, ds, net.to(device), emb, np.unique(np.r_[a, b]), np.unique(b), device, progress)
     unit = lambda v: v/np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12)
     cos = np.einsum('md,mkd->km', unit(table.data[a, 0]), unit(table.data[b])); scores = dict(zip(CONDITIONS, (cos[:1], cos[1:1+K], cos[1+K:], (cos[1:1+K]+cos[1+K:])/2)))
-    with atomic(out/'scores.npz') as p: np.savez(p, same=same, fold=fold, persons=who, masks=np.array(masks), **scores)
-    return _report(out, name, scores, same, fold, who, masks, draws)
+    with atomic(out/'scores.npz') as p: np.savez(p, same=same, fold=fold, persons=who, masks=np.array(names), **scores)
+    return _report(out, name, scores, same, fold, who, names, draws)
 
 # %% ../nbs/61_verification.ipynb #3a9a308f
 def _report(out, name, scores, same, fold, who, masks, draws):
@@ -282,7 +287,7 @@ def markdown_table(
     res:dict, # of verify
 ) -> str:
     "The table as markdown, in percent, with intervals. [C]"
-    cell = lambda v: f'{100*v[0]:.1f}' + (f' ({100*v[1]:.1f} to {100*v[2]:.1f})' if v[1] == v[1] else '')
+    cell = lambda v: '–' if v[0] != v[0] else f'{100*v[0]:.1f}' + (f' ({100*v[1]:.1f} to {100*v[2]:.1f})' if v[1] == v[1] else '')
     return '\n'.join(['| probe | AUC | TPR at FPR 1 % | TPR at FPR 0.1 % | accuracy over folds | TPR at FPR 0.1 %, masks pooled |', '|---|---|---|---|---|---|',
                       *(f"| {c} | {' | '.join(map(cell, v.values()))} |" for c, v in res.items())])
 

@@ -5,7 +5,9 @@ import cv2, numpy as np, pytest, torch
 from facecomp.align import similarity, warp_picture
 from facecomp.core import FacecompError, portrait, read_picture, to_tensor
 from facecomp.distribution import INCEPTION, evaluate_fid, fid, inception_features, precision_recall, realism
-from facecomp.metrics import FeatureTable, lpips_net, main, psnr, ssim
+from facecomp.metrics import FeatureTable, evaluate, lpips_net, main, mask_names, psnr, ssim, summarise
+from facecomp.occlude import TEST_MASKS
+from facecomp.occluders import ANCHORS, L2SFO, MaskTemplates
 
 N, S = 200, 64
 
@@ -121,14 +123,20 @@ def test_realism_by_its_definition(pictures, squared):
     ball = np.array([np.sort(np.linalg.norm(a-x, axis=1))[3] for x in a])**p
     keep = ball <= np.median(ball)
     slow = [(ball[keep]/(np.linalg.norm(a[keep]-x, axis=1)**p+1e-5)).max() for x in b]
-    np.testing.assert_allclose(realism(a, b, squared=squared), slow, rtol=1e-6)
+    with pytest.warns(UserWarning, match='Realism by 200 real pictures'): got = realism(a, b, squared=squared)
+    np.testing.assert_allclose(got, slow, rtol=1e-6)
 
-def test_too_few_pictures_warn():
+def test_too_few_pictures_warn(monkeypatch):
     rng = np.random.default_rng(0)
+    monkeypatch.setattr('facecomp.distribution.FEW', 9)
+    for f, n in ((precision_recall, 8), (realism, 8)):
+        with pytest.warns(UserWarning, match='compare only'): f(rng.normal(size=(n, 8)), rng.normal(size=(99, 8)))
     with pytest.warns(UserWarning, match='singular'): fid(rng.normal(size=(8, 8)), rng.normal(size=(99, 8)))
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         fid(rng.normal(size=(9, 8)), rng.normal(size=(99, 8)))
+        precision_recall(rng.normal(size=(9, 8)), rng.normal(size=(9, 8)))
+        realism(rng.normal(size=(9, 8)), rng.normal(size=(2, 8)))                   # each fake is asked alone: few of them are enough
     with pytest.raises(FacecompError, match='more than 3'): precision_recall(rng.normal(size=(3, 8)), rng.normal(size=(9, 8)))
     with pytest.raises(FacecompError, match='not numbers'): fid(np.full((9, 2), np.inf), np.ones((9, 2)))
 
@@ -167,6 +175,60 @@ def test_inception_is_pytorch_fids(inception_file):
     x = (x*255).round()/255                                             # the same 299² bytes for both
     with torch.no_grad(): want = net(x*255/256*1.)[0].flatten(1)        # 2·(255/256)·x - 1 = (255 x - 128)/128
     torch.testing.assert_close(inception_features(inception_file)(x), want, atol=1e-3, rtol=1e-3)
+
+# ---- occluders in a job ----
+
+def bar(pic, landmarks, rng): return pic, np.zeros(pic.shape[:2], np.float32)
+
+def templates(root, shade=90):
+    "A folder as MaskTheFace's, with two kinds"
+    root.mkdir(parents=True)
+    for n in ('plain', 'other'): cv2.imwrite(str(root/f'{n}.png'), np.dstack([np.full((40, 60, 3), shade, np.uint8), np.full((40, 60), 255, np.uint8)]))
+    pins = '\n'.join(f'{k}: {v}' for k, v in zip(ANCHORS, ('1, 9', '30, 1', '59, 9', '6, 26', '30, 39', '54, 26')))
+    (root/'masks.cfg').write_text(''.join(f'[{n}]\ntemplate: {n}.png\n{pins}\n' for n in ('plain', 'other')))
+    return root
+
+def test_names_of_occluders(tmp_path):
+    "What a job and a table call them: the same wherever templates lie, another where they differ"
+    assert mask_names(TEST_MASKS) == (TEST_MASKS, list(TEST_MASKS)) and mask_names('l2sfo')[0] == L2SFO and mask_names([bar])[1] == ['bar']
+    a, b, c = templates(tmp_path/'a'/'masks'), templates(tmp_path/'b'/'masks'), templates(tmp_path/'c'/'masks', 91); one = lambda m: mask_names([m])[1][0]
+    assert one(MaskTemplates(a)).startswith('MaskTemplates-') and one(MaskTemplates(a)) == one(MaskTemplates(a)) == one(MaskTemplates(b)) != one(MaskTemplates(c))
+    masks, names = mask_names([MaskTemplates(a, k) for k in ('plain', 'other', 'plain_#333333')])
+    assert [n.rsplit('-', 1)[0] for n in names] == ['MaskTemplates-plain', 'MaskTemplates-other', 'MaskTemplates-#333333-plain'] and masks[1].kind == 'other'
+    for bad in ('mask', bar, (), [bar, bar], ['mask', 'mask'], [None], ['all']):
+        with pytest.raises(FacecompError, match='occluder'): mask_names(bad)
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory):
+    "Two drawn test faces, prepared"
+    from facecomp.core import write_picture
+    from facecomp.faces import procedural_face
+    from facecomp.photos import prepare
+    tmp = tmp_path_factory.mktemp('drawn'); faces = [procedural_face(s, 160, aligned=False) for s in range(2)]
+    for i, f in enumerate(faces): write_picture(tmp/'src'/'utkface'/f'{i}.png', f.picture)
+    (tmp/'src'/'utkface.csv').write_text('file,split\n0.png,test\n1.png,test\n')
+    np.savez(tmp/'m.npz', name=['0.png', '1.png'], landmarks68=np.stack([f.landmarks for f in faces])); prepare('utkface', tmp/'src', tmp/'set', landmarks=tmp/'m.npz', jobs=1, progress=False)
+    return tmp/'set'
+
+def score(data, out, masks): return evaluate(data, out=out, masks=masks, with_lpips=False, baselines=False, progress=False)
+
+def test_any_occluder_is_evaluated(drawn, tmp_path):
+    "Functions and objects come to TestFaces, their names into job and tables; a single word is refused"
+    import csv, json
+    masks = [MaskTemplates(templates(tmp_path/'t'), 'plain'), 'n95']; res = score(drawn, tmp_path/'a', masks); names = mask_names(masks)[1]
+    assert json.loads((tmp_path/'a'/'job.json').read_text())['masks'] == names and [r['mask'] for r in csv.DictReader((tmp_path/'a'/'quality.csv').open())] == ['all', *names]
+    assert score(drawn, tmp_path/'a', [MaskTemplates(templates(tmp_path/'t2'/'t'), 'plain'), 'n95']) == res          # the same templates elsewhere: it goes on
+    with pytest.raises(FacecompError, match='another evaluation'): score(drawn, tmp_path/'a', [bar, 'n95'])
+    with pytest.raises(FacecompError, match='list of occluders'): score(drawn, tmp_path/'b', 'n95')
+    assert score(drawn, tmp_path/'six', 'l2sfo')['ours']['psnr'] == score(drawn, tmp_path/'tuple', L2SFO)['ours']['psnr']
+
+def test_a_cut_line_is_made_again(drawn, tmp_path):
+    "Half a number is a number, too: what has no end of line isn't taken for complete"
+    res = score(drawn, tmp_path, ('n95', 'kn95')); table = tmp_path/'pictures.csv'; whole = table.read_bytes()
+    for k in (1, 2, 5, 40): table.write_bytes(whole[:-k]); assert score(drawn, tmp_path, ('n95', 'kn95')) == res and table.read_bytes() == whole
+    class Slow(list):
+        def __contains__(self, x): raise AssertionError('asked once a row')
+    assert summarise(tmp_path, Slow([0, 1])) == res
 
 # ---- the command ----
 

@@ -162,6 +162,21 @@ def test_resumed_after_a_cut(tmp_path, server):
     assert get().read_bytes() == body and h.asked == [0, 50_000, 100_000] and not (tmp_path/'f.part').exists()
     h.asked.clear(); get(); assert h.asked == [], 'a file that is there is not fetched again'
 
+def test_the_servers_word_for_the_length(tmp_path, server):
+    "Without size and hash a cut file gets no name either: not after the last try, not while the server is down, nor one that is too long"
+    url, h = server; get = lambda **kw: fetch(url+'/f', tmp_path/'f', progress=False, **kw); h.cut = 50_000; serve = h.do_GET
+    with pytest.raises(FacecompError, match='run again'): get(tries=2)
+    assert not (tmp_path/'f').exists() and (tmp_path/'f.part').stat().st_size == 100_000
+    h.do_GET = lambda self: self.send_error(503)
+    with pytest.raises(FacecompError, match='run again'): get(tries=1)
+    assert not (tmp_path/'f').exists(); h.do_GET = serve
+    assert get().read_bytes() == h.files['/f']; (tmp_path/'f').rename(tmp_path/'f.part'); assert get().read_bytes() == h.files['/f']       # whole already: 416
+    (tmp_path/'f').rename(tmp_path/'f.part'); (tmp_path/'f.part').open('ab').write(b'more')
+    def over(self): self.send_response(416); self.send_header('Content-Range', 'bytes */120000'); self.send_header('Content-Length', '0'); self.end_headers()
+    h.do_GET = over
+    with pytest.raises(FacecompError, match='120,004 bytes instead of 120,000'): get()
+    assert list(tmp_path.iterdir()) == []
+
 def test_a_server_without_ranges(tmp_path, server):
     url, h = server; h.ranges = False; (tmp_path/'f.part').write_bytes(b'old'*9); assert fetch(url+'/f', tmp_path/'f', progress=False).read_bytes() == h.files['/f']
 

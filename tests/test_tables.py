@@ -68,6 +68,17 @@ def test_fid_needs_a_whole_large_set(sets, six, monkeypatch):
     with warnings.catch_warnings(): warnings.simplefilter('ignore'); few = evaluate_occluders(sets/'bare_set', crude, out=sets/'fid_of', masks=L2SFO[:2], with_lpips=False, name='8²', progress=False, fid_of=('ours',))
     assert few['mean']['ours']['fid'] == pytest.approx(res['mean']['ours']['fid']) and np.isnan(few['mask']['occluded']['fid'])
 
+def test_what_is_missing_is_said_first(sets, tmp_path, monkeypatch):
+    "Inception, LPIPS and nonsense before the first face is scored"
+    monkeypatch.setattr('facecomp.tables.ENOUGH', 12); scored = []; monkeypatch.setattr('facecomp.tables.evaluate', lambda *a, **k: scored.append(a))
+    for bad, text in (((('inception', dict(file=tmp_path/'none.pth'))), 'none.pth does not exist'), ((crude, dict(fid_of=('magic',))), 'magic'), ((crude, dict(masks='cup')), 'list of occluders')):
+        with pytest.raises(FacecompError, match=text): evaluate_occluders(sets/'bare_set', bad[0], out=tmp_path/'six', progress=False, **bad[1])
+    def lost(): raise FacecompError('no AlexNet')
+    monkeypatch.setattr('facecomp.tables.lpips_net', lost)
+    with pytest.raises(FacecompError, match='no AlexNet'): evaluate_real(sets/'masked_set', sets/'bare_set', crude, out=tmp_path/'real', name='8²', progress=False)
+    with pytest.raises(FacecompError, match='dino'): evaluate_real(sets/'masked_set', sets/'bare_set', 'dino', out=tmp_path/'real', progress=False)
+    assert not scored and not list(tmp_path.iterdir())
+
 @pytest.fixture(scope='module')
 def real(sets):
     with pytest.MonkeyPatch.context() as m, warnings.catch_warnings():
