@@ -76,12 +76,13 @@ def append_log(
 ):
     "Add a line. Raises FacecompError when the disk is full. [C]"
     try:
+        names = []
         if path.exists():
-            with path.open(newline='') as f: old = [r for r in csv.reader(f) if r]
-        else: old = []
-        names = old[0] if old else []; more = [k for k in row if k not in names]
+            with path.open(newline='') as f: names = next(csv.reader(f), [])                # the first line alone: a log is long
+        more = [k for k in row if k not in names]
         if more:                                                                            # a new column: earlier lines have nothing there
-            with atomic(path) as p, p.open('w', newline='') as f: csv.writer(f).writerows([names+more]+[r+['']*len(more) for r in old[1:]])
+            old = [r for r in csv.reader(path.read_text().splitlines()) if r][1:] if names else []
+            with atomic(path) as p, p.open('w', newline='') as f: csv.writer(f).writerows([names+more]+[r+['']*len(more) for r in old])
         with path.open('a', newline='') as f: csv.DictWriter(f, names+more, restval='').writerow(row)
     except OSError as e: raise FacecompError(f"Can't write {path} ({e.strerror or e}): check the folder, its rights and the free space.") from None
 
