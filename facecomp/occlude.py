@@ -315,7 +315,7 @@ def draw_grey(
 
 # %% ../nbs/12_occlude.ipynb #f4b547de
 KINDS = TEST_MASKS+('mask', 'stroke', 'patch', 'random')
-MORE = {} # further kinds by name: f(picture, landmarks, rng) -> picture, alpha; later modules add theirs
+MORE = dict(none=lambda pic, landmarks, rng: (pic.copy(), np.zeros(pic.shape[:2], np.float32))) # further kinds by name: f(picture, landmarks, rng) -> picture, alpha; later modules add theirs
 MIX = dict(mask=.75, stroke=.20, patch=.05)
 
 def occlude(
