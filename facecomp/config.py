@@ -63,7 +63,7 @@ class Config:
     seed:int=0
     precision:str='no'             # 'no', 'bf16', 'fp16'; 'auto': bf16 where the hardware has it [C]; 'float64' for tests of exactness
     channels_last:bool=True        # memory layout of convolutions
-    compile:bool=False             # torch.compile; pays on a GPU
+    compile:bool=False             # torch.compile of the network, on a GPU; pays in long runs, if little [C]
     workers:int=1                  # processes that load data
     threads:int=0                  # torch's CPU threads; 0 leaves them as they are
     save_every:int=500             # steps between checkpoints
