@@ -77,14 +77,14 @@ def sheet(
     batch:dict, # as the loader gives it
     rows:int=6, # faces
 ) -> np.ndarray: # uint8 (rows·S, columns·S, 3)
-    "Rows of input, α_1, Ŷ_1, Ŷ_2 …, predicted field, truth. [C]"
+    "Rows of input, α_1, Ŷ_1 … Ŷ_K, the predicted field (u, v), the true one where the batch has it, and the truth. [C]"
     net.eval(); x = batch['x'][:rows].to(next(net.parameters()).dtype); out = net(x); S = x.shape[-1]
     up = lambda t: torch.nn.functional.interpolate(t.float(), (S, S), mode='nearest')
-    cols = [x, out.alphas[0].float()] + [up(p) for p in out.pictures[:4]]
+    cols = [x, out.alphas[0].float()] + [up(p) for p in out.pictures]
     parts = [np.concatenate([to_uint8(c[i]) for i in range(len(x))]) for c in cols]
     if out.fields:
-        shown = [field_picture(out.fields[0][i].float().cpu(), out.validity[0][i, 0].float().cpu()) for i in range(len(x))]
-        parts.append(np.concatenate(shown))
+        fields = [(out.fields[0], out.validity[0])] + ([(batch['C'], batch['face'])] if 'C' in batch else [])
+        parts += [np.concatenate([field_picture(C[i].float().cpu(), on[i, 0].float().cpu()) for i in range(len(x))]) for C, on in fields]
     net.train()
     return np.concatenate(parts+[np.concatenate([to_uint8(y) for y in batch['y'][:rows]])], 1)
 
