@@ -163,7 +163,7 @@ def run_stage(
     if main:
         with atomic(out/'config.json') as p: p.write_text(json.dumps(plain, indent=1))
         cut_log(out/'log.csv', start)
-        if cfg.tensorboard: board = _tensorboard(out)
+        if cfg.tensorboard: board = _tensorboard(out, start)
     batches = StepBatches(len(stage.dataset), stage.batch, cfg.seed, start, stage.steps, acc.process_index, acc.num_processes)
     loader = DataLoader(stage.dataset, batch_sampler=batches, num_workers=cfg.workers, pin_memory=acc.device.type == 'cuda')
     bar = tqdm(total=stage.steps, initial=start, disable=not (progress and main), desc=stage.label, unit='step')
@@ -207,7 +207,7 @@ def run_stage(
 def _to(v, device, precision):
     return v.to(device, torch.float64 if precision == 'float64' and v.is_floating_point() else v.dtype, non_blocking=True)
 
-def _tensorboard(out):
+def _tensorboard(out, start): # what came after the checkpoint is struck out, as in log.csv
     try: from torch.utils.tensorboard import SummaryWriter
     except ImportError: raise FacecompError("tensorboard=true needs the package: pip install tensorboard. The same curves are in log.csv.") from None
-    return SummaryWriter(str(out))
+    return SummaryWriter(str(out), purge_step=start+1)

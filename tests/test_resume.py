@@ -1,4 +1,5 @@
 "Long work survives kill -9 and comes to the same result."
+import csv
 import hashlib
 import os
 import signal
@@ -85,3 +86,25 @@ def test_training_killed_and_resumed(photos, tmp_path, root):
     for name in ('pretrain/step_40.pt', 'step_60.pt'):
         a, b = (dict(flat(load_checkpoint(d/name)['state'])) for d in (tmp_path/'whole', out))
         assert a.keys() == b.keys() and len(a) > 50 and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_tensorboard_says_what_the_log_says(photos, tmp_path):
+    "Each logged step once, also where a run goes on from before its last lines"
+    pytest.importorskip('tensorboard', reason='the package tensorboard is not installed')
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from facecomp.config import override, preset
+    from facecomp.photos import prepare
+    from facecomp.trainer import train
+    prepare('folder', photos/'src', tmp_path/'set', size=64, landmarks=photos/'marks.npz', jobs=1, progress=False)
+    cfg = override(preset('tiny'), ['loss.uv_weight=0', 'steps=40', 'save_every=20', 'pretrain.steps=0', 'tensorboard=true', 'sheet_every=0'])
+    train(cfg, tmp_path/'set', tmp_path/'run', progress=False)
+    (tmp_path/'run'/'step_40.pt').unlink()
+    train(cfg, tmp_path/'set', tmp_path/'run', resume=True, progress=False)                # steps 30 and 40 once more
+    assert len(list((tmp_path/'run').glob('events.*'))) == 2
+    board = EventAccumulator(str(tmp_path/'run')).Reload()
+    with open(tmp_path/'run'/'log.csv', newline='') as f:
+        rows = list(csv.DictReader(f))
+    assert [r['step'] for r in rows] == ['10', '20', '30', '40']
+    for name in ('loss', 'grad', 'rec1'):
+        got = board.Scalars(name)
+        assert [e.step for e in got] == [10, 20, 30, 40] and np.allclose([e.value for e in got], [float(r[name]) for r in rows], rtol=1e-5)
