@@ -463,10 +463,10 @@ def test_mask_on_me_and_batch(page, examples, face500, tmp_path):
     page.click('#go'); page.wait_for_selector('#state:has-text("completed.")', timeout=60_000)
     with zipfile.ZipFile(download(page, '#zip', tmp_path)) as z: assert {'astronaut.png', 'grace_hopper.png', 'report.txt'} <= set(z.namelist()) and len(z.read('report.txt').decode().splitlines()) == 12
     page.screenshot(path=tmp_path/'5_batch.png', full_page=True)
-    many = [tmp_path/f'{i}.png' for i in range(60)]; [m.write_bytes(examples[i % 2].read_bytes()) for i, m in enumerate(many)]     # long enough to be caught in the middle
+    many = [tmp_path/f'{i}.png' for i in range(100)]; [m.write_bytes(examples[i % 2].read_bytes()) for i, m in enumerate(many)]     # long enough to be caught in the middle
     page.click('#files button[aria-label="Clear"]'); page.set_input_files('#files input[type=file]', many); page.wait_for_timeout(1500)
-    page.click('#go'); page.wait_for_function("/^([2-9]|[1-5]\\d) of 60/.test(document.querySelector('#state').innerText)"); page.click('#stop')
-    page.wait_for_function("/Cancelled after .* completed/.test(document.querySelector('#state').innerText)"); page.wait_for_timeout(3000); done = int(re.search(r'Cancelled after \d+ of 60 files, (\d+) completed', page.inner_text('#state'))[1]); assert 2 <= done < 60
+    page.click('#go'); page.wait_for_function("/^([2-9]|[1-9]\\d) of 100/.test(document.querySelector('#state').innerText)"); page.click('#stop')
+    page.wait_for_function("/Cancelled after .* completed/.test(document.querySelector('#state').innerText)"); page.wait_for_timeout(3000); done = int(re.search(r'Cancelled after \d+ of 100 files, (\d+) completed', page.inner_text('#state'))[1]); assert 2 <= done < 100
     with zipfile.ZipFile(download(page, '#zip', tmp_path)) as z: assert len(z.namelist()) == done+1 and len(z.read('report.txt').decode().splitlines()) == done
     page.click('#stop'); page.wait_for_timeout(1000); assert 'Cancelled after' in page.inner_text('#state')
 
