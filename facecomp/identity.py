@@ -187,13 +187,18 @@ class Embedder(nn.Module):
         x:torch.Tensor, # (B,3,S,S) in [0,1], aligned as .conv says, S any size
         valid:torch.Tensor=None, # (B,1,S,S): what is outside the photo is shown black
     ) -> torch.Tensor: # (B,D) of length 1; float32 also under autocast, float64 if the embedder is
+        return self.several([x if valid is None else x*(valid > .5)])[0]
+
+    def several(self,
+        pics:list, # of (B,3,S,S), each of its own size S
+    ) -> list: # of (B,D), for each what forward gives
+        "Faces of several sizes in one pass of the network: they are of one size in its input. [C]"
         w = self.show; p = next((p for p in self.net.parameters() if p.is_floating_point()), None)
-        with torch.autocast(x.device.type, enabled=False):
-            x = x.to(p.dtype if p is not None else torch.float32)
-            x = align_for(x if valid is None else x*(valid > .5), w, self.conv)
+        with torch.autocast(pics[0].device.type, enabled=False):
+            x = torch.cat([align_for(x.to(p.dtype if p is not None else torch.float32), w, self.conv) for x in pics])
             if w.color == 'grey': x = (x*x.new_tensor([.299, .587, .114])[:, None, None]).sum(1, keepdim=True)
             elif w.color == 'bgr': x = x.flip(1)
-            return F.normalize(self.net((x*255-w.mean)/w.scale).flatten(1), dim=1)
+            return list(F.normalize(self.net((x*255-w.mean)/w.scale).flatten(1), dim=1).chunk(len(pics)))
 
 def _torch_file(path, name):
     "TorchScript or LightCNN's checkpoint; nothing but tensors is unpickled"

@@ -194,6 +194,9 @@ def _judging(disc):
         net.train(was)
         for p, f in zip(net.parameters(), flags): p.requires_grad_(f)
 
+def _vectors(net, pics): # faces of several sizes in one pass, where the embedder offers it
+    return net.several(pics) if hasattr(net, 'several') else [net(x) for x in pics]
+
 class CompletionLoss(nn.Module):
     "The objective of stage 2, for the painter and for its judge. [P, Sec. 3.4]"
     def __init__(self,
@@ -284,9 +287,11 @@ class CompletionLoss(nn.Module):
         rec, uv, terms = self.structure(pairs, out, batch)
         perc, style, more = self.texture(pairs, batch['hole'], generator, batch.get('chance')) if c.needs_vgg else ([], [], {})
         terms |= more; ip, adv = {}, {}
-        for k, p, t in self.inside(pairs, c.where_identity):
-            with torch.no_grad(): true = self.identity(t)
-            ip[f'id{k}'] = identity_loss(self.identity(p), true)
+        faces = [*self.inside(pairs, c.where_identity)]
+        if faces:
+            ks, shown, true = zip(*faces)
+            with torch.no_grad(): true = _vectors(self.identity, true)
+            ip = {f'id{k}': identity_loss(a, b) for k, a, b in zip(ks, _vectors(self.identity, shown), true)}
         if c.where_adversarial:
             with _judging(disc) as net: scores = net(torch.cat(self.judged(pairs, out)[0]))
             ks = [k for k in c.where_adversarial if k in pairs]

@@ -120,7 +120,7 @@ class SiameseNet(nn.Module):
     def update_keys(self):
         "θ_k ← m θ_k + (1-m) θ_q; buffers are copied. Call after each optimiser step. [P]"
         for q, k in ((self.encoder_q, self.encoder_k), (self.head_q, self.head_k)):
-            for a, b in zip(q.parameters(), k.parameters()): b.lerp_(a.detach(), 1-self.m)
+            torch._foreach_lerp_([*k.parameters()], [a.detach() for a in q.parameters()], 1-self.m)
             for a, b in zip(q.buffers(), k.buffers()): b.copy_(a)
 
     def forward(self,
