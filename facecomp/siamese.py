@@ -21,9 +21,9 @@ def info_nce(
     "InfoNCE against a queue of negatives, in float32 also under autocast. [P, Sec. 3.1; R: MoCo]"
     with torch.autocast(z_q.device.type, enabled=False):
         z_q, z_k, queue = (z if z.dtype == torch.float64 else z.float() for z in (z_q, z_k, queue))
-        neg = z_q @ queue.T
-        if own is not None: neg = neg.masked_fill(own, -math.inf)
-        logits = torch.cat([(z_q*z_k).sum(1, keepdim=True), neg], 1)/tau
+        z_q = z_q/tau; neg = z_q @ queue.T                                  # (B,K): divided before, filled in place, so it is written once
+        if own is not None: neg = neg.masked_fill_(own, -math.inf)
+        logits = torch.cat([(z_q*z_k).sum(1, keepdim=True), neg], 1)
         return F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long)), logits
 
 # %% ../nbs/20_siamese.ipynb #a7f20afb
