@@ -228,7 +228,10 @@ class PreparedFaces:
         i:int,
     ) -> tuple: # uint8 (S,S,3); valid float32 (S,S), 1 = inside the source photo
         "Picture and validity of face i."
-        with Image.open(self.root/'pictures'/self.rows[i]['file']) as im: a = np.asarray(im)
+        path = self.root/'pictures'/self.rows[i]['file']
+        try:
+            with Image.open(path) as im: a = np.asarray(im)
+        except (OSError, SyntaxError) as e: raise FacecompError(f"{path} can't be read ({e}): copy it again, or prepare the set anew.") from None
         return np.ascontiguousarray(a[..., :3]), (a[..., 3] > 0).astype(np.float32)
 
     def field(self,
