@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENOUGH', 'REAL', 'COLUMNS', 'evaluate_occluders', 'occluder_table', 'evaluate_pairs', 'evaluate_real', 'real_table',
-           'real_sheet', 'occluders_main', 'real_main']
+           'real_sheet', 'occluders_main', 'real_main', 'csv_table']
 
 # %% ../nbs/64_tables.ipynb #7e2b66b9
 import argparse, csv, functools, math, re, sys, warnings
@@ -212,3 +212,29 @@ def real_main(argv=None):
     p.add_argument('--features', default='inception', choices=['inception', 'vgg'], help='vgg: fc2, as precision and recall were defined (no FID then)'); a = p.parse_args(argv)
     _run('real', a, lambda: real_table(evaluate_real(a.data, a.reference, a.features, a.weights, a.out, a.limit, a.references, not a.no_lpips, a.file, device=a.device)),
          lambda: real_sheet(a.data, a.out, a.sheet))
+
+# %% ../nbs/64_tables.ipynb #b787adfd
+def csv_table(
+    path:str|Path, # a table's CSV
+    columns:dict, # column → (title, digits, factor); a title that ends in ↑ or ↓ has its best bold; digits None: text as it is
+    rows:list=None, # of (label, {column: value}): lines that have these values, so called, in this order; all lines by default
+    bold:bool=True, # the best of a column
+) -> str: # markdown; what isn't there is –, what has NAME_low and NAME_high beside it is shown with them
+    "A stored table, or a part of it. FacecompError for lines or columns that it doesn't have. [C]"
+    with Path(path).open(newline='') as f: lines = list(csv.DictReader(f))
+    if lost := [c for c in columns if c not in lines[0]]: raise FacecompError(f"{path} has no column {lost[0]!r}: there are {', '.join(lines[0])}.")
+    if rows is None: picked = [(None, r) for r in lines]
+    else:
+        picked = [(label, next((r for r in lines if all(r[k] == str(v) for k, v in want.items())), None)) for label, want in rows]
+        if lost := [label for label, r in picked if r is None]: raise FacecompError(f"{path} has no line for {lost[0]!r}.")
+    def cell(r, c, spec, best):
+        if spec[1] is None: return r[c]
+        scale = (spec[2] if len(spec) > 2 else 1); show = lambda k: _num(float(r[k] or 'nan')*scale, spec[1], '–') if k in r else '–'
+        text = f'**{show(c)}**' if show(c) == best else show(c); low, high = show(c+'_low'), show(c+'_high')
+        return text+(f' ({low} to {high})' if '–' not in (low, high) else '')
+    def winner(c, spec): # as it is written: a tie has two
+        found = [float(r[c]) for _, r in picked if r.get(c) and not math.isnan(float(r[c]))] if bold and spec[0][-1] in '↑↓' and len(picked) > 1 else []
+        return _num((max if spec[0][-1] == '↑' else min)(found)*(spec[2] if len(spec) > 2 else 1), spec[1], '–') if found else None
+    tops = {c: winner(c, s) for c, s in columns.items()}; first = [''] if rows else []
+    return '\n'.join('| '+' | '.join(r)+' |' for r in ([*first, *(s[0] for s in columns.values())], ['---']*(len(columns)+len(first)),
+                     *([label][:len(first)]+[cell(r, c, s, tops[c]) for c, s in columns.items()] for label, r in picked)))
