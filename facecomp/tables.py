@@ -219,7 +219,7 @@ def csv_table(
     columns:dict, # column → (title, digits, factor); a title that ends in ↑ or ↓ has its best bold; digits None: text as it is
     rows:list=None, # of (label, {column: value}): lines that have these values, so called, in this order; all lines by default
     bold:bool=True, # the best of a column
-) -> str: # markdown; what isn't there is –, what has NAME_low and NAME_high beside it is shown with them
+) -> str: # markdown; what isn't there is –, what has NAME_low and NAME_high beside it is shown with them, a difference (A-B) with its sign
     "A stored table, or a part of it. FacecompError for lines or columns that it doesn't have. [C]"
     with Path(path).open(newline='') as f: lines = list(csv.DictReader(f))
     if lost := [c for c in columns if c not in lines[0]]: raise FacecompError(f"{path} has no column {lost[0]!r}: there are {', '.join(lines[0])}.")
@@ -229,7 +229,7 @@ def csv_table(
         if lost := [label for label, r in picked if r is None]: raise FacecompError(f"{path} has no line for {lost[0]!r}.")
     def cell(r, c, spec, best):
         if spec[1] is None: return r[c]
-        scale = (spec[2] if len(spec) > 2 else 1); show = lambda k: _num(float(r[k] or 'nan')*scale, spec[1], '–') if k in r else '–'
+        scale = (spec[2] if len(spec) > 2 else 1); show = lambda k: ('+' if '-' in c and float(r[k] or 0) > 0 else '')+_num(float(r[k] or 'nan')*scale, spec[1], '–') if k in r else '–'
         text = f'**{show(c)}**' if show(c) == best else show(c); low, high = show(c+'_low'), show(c+'_high')
         return text+(f' ({low} to {high})' if '–' not in (low, high) else '')
     def winner(c, spec): # as it is written: a tie has two
