@@ -113,7 +113,7 @@ def comparison_sheet(
     n:int=9, # faces
     masks:tuple=TEST_MASKS, # occluders, in turn, see mask_names
 ) -> np.ndarray: # uint8 (n·S, (2+methods)·S, 3): input, a column a method, truth
-    "What each method makes of the same faces. [P: Fig. 4]"
+    "What each method makes of the same faces. [P: Figs. 4, 6]"
     faces, masks = PreparedFaces(data, 'test'), mask_names(masks)[0]; ds = TestFaces(faces, masks); d = torch.utils.data.default_collate([ds[i*len(masks)+j % len(masks)] for j, i in enumerate(spread_over(len(faces), n))])
     cols = [d['x'], *(net_for(faces, w)[0](d['x']).pictures[0].float().clamp(0, 1) for w in weights.values()), d['y']]
     return np.concatenate([np.concatenate([to_uint8(p) for p in c]) for c in cols], 1)
@@ -122,7 +122,7 @@ def plot_sheet(
     sheet:np.ndarray, # of comparison_sheet
     names:list, # of the methods
 ):
-    "The sheet with a name over each column, as a matplotlib Figure. [C]"
+    "The sheet with a name over each column, as a matplotlib Figure. [P: Figs. 4, 6, 10; C: the names]"
     from matplotlib.figure import Figure
     names = ['input', *names, 'truth']; h, w = sheet.shape[:2]; S = w//len(names); fig = Figure(figsize=(w/100, h/100+.3), dpi=100); ax = fig.add_axes([0, 0, 1, h/(h+30)])
     ax.imshow(sheet); ax.axis('off'); [ax.text((i+.5)*S, -4, t.removesuffix('-small'), ha='center', va='bottom', fontsize=min(8, S/8, 1.15*S/max(map(len, names)))) for i, t in enumerate(names)]

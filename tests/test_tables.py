@@ -1,5 +1,6 @@
 "Tables 2 and 3 on tiny drawn sets, against direct computation."
-import csv, shutil, warnings
+import csv, importlib.util, shutil, warnings
+from pathlib import Path
 import numpy as np, pytest, torch
 from facecomp.core import FacecompError, read_picture, rng_for, to_tensor, to_uint8, write_picture
 from facecomp.distribution import precision_recall, realism
@@ -140,3 +141,19 @@ def test_commands(sets, six, capsys):
     main(['occluders', '--data', str(sets/'bare_set'), '--out', str(sets/'six'), '--limit', '2', '--no-lpips', '--no-fid', '--device', 'cpu', '--sheet', '2'])
     assert occluder_table(six) in capsys.readouterr().out and (sets/'six'/'sheet.png').exists()
     with pytest.raises(SystemExit, match='facecomp-eval real: .*no prepared set'): main(['real', '--data', str(sets/'none'), '--reference', str(sets/'bare_set')])
+
+def test_sheet_of_portraits(tmp_path, capsys):
+    "data_scripts/make_sheet.py makes Figs. 4, 6 and 10 of the two portraits"
+    file = Path(__file__).resolve().parent.parent/'data_scripts'/'make_sheet.py'; spec = importlib.util.spec_from_file_location('make_sheet', file); script = importlib.util.module_from_spec(spec); spec.loader.exec_module(script)
+    class Same(torch.nn.Module):
+        def forward(self, x): from facecomp.daf import Completion; return Completion([x], [], [], [])
+    info = dict(net=dict(size=64), convention=dict(name='lightcnn')); six = script.sheet([Same(), Same()], [info]*2, L2SFO); assert six.shape == (12*64, 4*64, 3)
+    given, a, b, truth = np.split(six, 4, 1); assert (given == a).all() and (a == b).all()
+    covered = (given != truth).any(2).reshape(12, -1).mean(1); assert (covered > .02).all() and (covered < .8).all() and len(set(covered)) == 12     # each its own occluder, before each portrait
+    assert (truth[:64] == truth[5*64:6*64]).all() and (truth[:64] != truth[6*64:7*64]).any() and (script.sheet([Same()]*2, [info]*2, L2SFO) == six).all()
+    weights = Path(script.__file__).parent.parent/'facecomp'/'assets'/'weights.safetensors'
+    script.main([f'ours={weights}', '--masks', 'n95', 'hand', '-o', str(tmp_path/'sheet.png')]); pic = read_picture(tmp_path/'sheet.png'); assert 4*128/(3*128) < pic.shape[0]/pic.shape[1] < 4.5*128/(3*128)
+    for bad in (['--masks', 'nose'], ['--under', 'ten'], ['--under', 'six', '--masks', 'n95']):
+        with pytest.raises(SystemExit): script.main([f'ours={weights}', *bad, '-o', str(tmp_path/'no.png')])
+    with pytest.raises(SystemExit, match='NAME=WEIGHTS'): script.main([str(weights), '-o', str(tmp_path/'no.png')])
+    assert not (tmp_path/'no.png').exists()
