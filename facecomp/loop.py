@@ -137,7 +137,7 @@ def _resume(path, stage, plain):
     ck = load_checkpoint(path)
     old = stage.settings(json.loads(json.dumps(asdict(config_from_dict(ck['config'])))))
     diff = [d for d in config_difference(old, stage.settings(plain)) if d.split(':')[0] not in FREE]
-    if ck.get('source') and stage.source and ck['source'] != stage.source[:len(ck['source'])]: diff.append('data: another set (its photos, landmarks or fields differ)')
+    if ck.get('source') and stage.source and ck['source'] != stage.source[:len(ck['source'])]: diff.append('data: another set (its photos, landmarks, fields or mask templates differ)')
     if ck['faces'] != len(stage.dataset): diff.append(f"faces: {ck['faces']} → {len(stage.dataset)}")
     if diff: raise FacecompError(f"{path} was made with other settings: " + '; '.join(diff))
     if ck['step'] > stage.steps: raise FacecompError(f"{path} is already past step {stage.steps}: nothing to do.")

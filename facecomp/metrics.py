@@ -238,7 +238,7 @@ def warn_of_few(
     for m, v in scores.items():
         v = np.asarray(v, float).reshape(len(v), -1); n = np.isfinite(v).sum(1); v = np.nansum(v, 1)[n > 0]/n[n > 0]; k = len(v); most = max(most, k)
         if k > 3: said.append(say.get(m, m+' ± {:.4f}').format(1.96*((k-1)/(k-3)/k)**.5*v.std(ddof=1)))
-    to = f"stand for those of very many to within (95 %) {', '.join(said)}" if said else 'may lie anywhere'
+    to = f"stand for those of very many to within (95 %) {', '.join(said)}" if said else 'may be far off'
     if most < FEW: warnings.warn(f"{most} faces are few: the means {to}. Differences on the same faces are surer.", stacklevel=3)
 
 # %% ../nbs/60_metrics.ipynb #620a0fbc
