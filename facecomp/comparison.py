@@ -17,7 +17,7 @@ from .occlude import TEST_MASKS
 from .occluders import L2SFO
 from .photos import PreparedFaces, TestFaces, spread_over, turns
 from .contest import load_method
-from .metrics import METRICS, FeatureTable, _job, _job_key, evaluate, known_by, mask_names, net_for, same_job
+from .metrics import METRICS, FeatureTable, _job, _job_key, evaluate, known_by, mask_names, masks_option, net_for, same_job, warn_of_few
 from .distribution import fid, inception_features
 
 # %% ../nbs/66_comparison.ipynb #9e9d1670
@@ -79,12 +79,14 @@ def compare(
     for check in (_job_key, lambda at, job: same_job(at, **job)):                           # none is another's, before one of them is begun
         for at, job in jobs.items(): check(at, job)
     for n, (net, path) in nets.items():
-        v = evaluate(data, path, out/n, masks, limit, True, with_lpips, baselines=False, device=device, progress=progress)['ours']; how = load_method(path)[1]['train']; how = how.get('run', how)
+        with warnings.catch_warnings(): warnings.filterwarnings('ignore', '.* faces are few'); v = evaluate(data, path, out/n, masks, limit, True, with_lpips, baselines=False, device=device, progress=progress)['ours']
+        how = load_method(path)[1]['train']; how = how.get('run', how)
         res[n] = dict(parameters=count_parameters(net)/1e6, pictures=how['steps']*how['batch'], **{c: v[c] for c in METRICS}, fid=np.nan)
         if look is not None:
             real = _features(faces, picked, look, None, masks, out/'truth', 'truth', device, progress)
             res[n]['fid'] = fid(real, _features(faces, picked, look, net.to(device), masks, out/n/'features', n, device, progress))
         for c in METRICS: res[n][f'{c}-first'] = paired_interval(*(_scores(out/m, c, picked, names) for m in (first, n))) if n != first and np.isfinite(v[c]) else (np.nan,)*3
+    warn_of_few({c: _scores(out/first, c, picked, names) for c in METRICS})                 # once, for all
     with atomic(out/'comparison.csv') as p, p.open('w', newline='') as f:
         w = csv.writer(f); w.writerow(['method', 'parameters_M', 'pictures_last_run', *METRICS, 'fid', *(f'{c}-{first}{e}' for c in METRICS for e in ('', '_low', '_high'))])
         w.writerows([n, f"{v['parameters']:.2f}", v['pictures'], *(f'{v[c]:.5f}' for c in (*METRICS, 'fid')), *(f'{x:.5f}' for c in METRICS for x in v[f'{c}-first'])] for n, v in res.items())
@@ -135,19 +137,21 @@ def main(argv=None):
     "facecomp-eval comparison: Table 1 and Fig. 4; the methods' Table 3."
     p = argparse.ArgumentParser('facecomp-eval comparison', description='Score several methods on the same pictures, with intervals around their differences. Run again to resume.')
     p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', required=True, nargs='+', metavar='NAME=RUN', help='methods: a name and its weights file or run folder; the first is what the others are compared with')
-    p.add_argument('--under', default='nine', choices=UNDER, help="the nine masks of Table 1, or Table 3's six occluders"); p.add_argument('--out', default='runs/comparison', help='folder for the tables'); p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out')
+    p.add_argument('--under', choices=UNDER, help="the nine masks of Table 1 (default), or Table 3's six occluders"); masks_option(p, None); p.add_argument('--out', default='runs/comparison', help='folder for the tables'); p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out')
     p.add_argument('--file', help="Inception's weights for FID, or auto; without it no FID"); p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save what each method makes of N faces, not chosen by hand, as sheet.png')
     p.add_argument('--device', default='auto', help='auto, cpu, cuda'); a = p.parse_args(argv)
+    if a.masks and a.under: p.error('--under and --masks both name the occluders: leave one of them out.')
+    masks = a.masks or UNDER[a.under or 'nine']
     try:
         a.device = pick_device(a.device); lost = [w for w in a.weights if not w.partition('=')[2]]
         if lost: raise FacecompError(f"--weights wants NAME=RUN, not {lost[0]!r}.")
         weights = dict(w.split('=', 1) for w in a.weights)
         if len(weights) < len(a.weights): raise FacecompError("Two methods have the same name: each needs its own.")
         with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter('always'); print(comparison_table(compare(a.data, weights, a.out, a.limit, UNDER[a.under], with_lpips=not a.no_lpips, features='inception' if a.file else None, file=a.file, device=a.device)))
+            warnings.simplefilter('always'); print(comparison_table(compare(a.data, weights, a.out, a.limit, masks, with_lpips=not a.no_lpips, features='inception' if a.file else None, file=a.file, device=a.device)))
         print(*dict.fromkeys(str(w.message) for w in said if w.category is UserWarning), f'Tables: {a.out}', sep='\n')
         if a.sheet:
-            fig = plot_sheet(comparison_sheet(a.data, weights, a.sheet, UNDER[a.under]), list(weights))
+            fig = plot_sheet(comparison_sheet(a.data, weights, a.sheet, masks), list(weights))
             with atomic(Path(a.out)/'sheet.png') as f: fig.savefig(f, format='png')
             print(Path(a.out)/'sheet.png')
     except FacecompError as e: sys.exit(f'facecomp-eval comparison: {e}')

@@ -56,8 +56,8 @@ class Config:
     clip:float=0.                  # gradient norm limit; 0 = none [C]
     ema:float=.999                 # decay of the averaged weights, which are the ones exported [C]
     init:str=''                    # weights to start from: a file, a run folder, or an encoder of stage 1; '' = random [C]
-    occluder:str='random'          # what covers the faces, as in facecomp.occlude; 'own': the set's own occluded pictures (L2SFO)
-    mix:dict=field(default_factory=dict) # share of each kind of occluder, as {"mask": 3, "scarf": 1}; {} = facecomp.occlude.MIX [C]
+    occluder:str='random'          # what covers the faces, as in facecomp.occlude; templates:FOLDER: MaskTheFace's [P]; 'own': the set's own occluded pictures (L2SFO)
+    mix:dict=field(default_factory=dict) # share of each kind of occluder, as {"mask": 3, "scarf": 1, "templates:FOLDER": 1}; {} = facecomp.occlude.MIX [C]
     flip:bool=True                 # mirror half of the samples [C]
     jitter:float=0.                # share of the samples that stand askew, for finding faces [C]
     empty:float=0.                 # share of the samples that show no face, for finding faces [C]

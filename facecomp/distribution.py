@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from .core import FacecompError, atomic, pick_device, to_tensor, to_uint8
 from .occlude import TEST_MASKS
 from .photos import PreparedFaces, TestFaces, spread_over
-from .metrics import FeatureTable, known_by, inpaint, mask_names, net_for, same_job
+from .metrics import FeatureTable, known_by, inpaint, mask_names, masks_option, net_for, same_job
 
 # %% ../nbs/63_distribution.ipynb #f39a8159
 def _batches(x): # (N,D) array or tensor, or an iterable of batches (B,D) → batches
@@ -222,7 +222,7 @@ def main(argv=None):
     p.add_argument('--file', default='auto', help="the features' weights: a file, or the official download (default)")
     p.add_argument('--antialias', action='store_true', help="antialias when resizing to 299² (not the classic number)")
     p.add_argument('--methods', nargs='+', default=METHODS, choices=METHODS)
-    p.add_argument('--masks', nargs='+', default=TEST_MASKS, choices=TEST_MASKS, metavar='MASK', help='only these of the nine')
+    masks_option(p)
     p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); p.add_argument('--device', default='auto', help='auto, cpu, cuda')
     a = p.parse_args(argv)
     try:

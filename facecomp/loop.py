@@ -144,7 +144,7 @@ def _resume(out, stage, plain):
                             "Go on with the code that began the run; or, if the change doesn't touch its numbers, with other_code=true.")
     old = stage.settings(json.loads(json.dumps(asdict(config_from_dict(ck['config'])))))
     diff = [d for d in config_difference(old, stage.settings(plain)) if d.split(':')[0] not in FREE]
-    if ck.get('source') and stage.source and ck['source'] != stage.source[:len(ck['source'])]: diff.append('data: another set (its photos, landmarks or fields differ)')
+    if ck.get('source') and stage.source and ck['source'] != stage.source[:len(ck['source'])]: diff.append('data: another set (its photos, landmarks, fields or mask templates differ)')
     if ck['faces'] != len(stage.dataset): diff.append(f"faces: {ck['faces']} → {len(stage.dataset)}")
     if diff: raise FacecompError(f"{path} was made with other settings: " + '; '.join(diff))
     if ck['step'] > stage.steps: raise FacecompError(f"{path} is already past step {stage.steps}: nothing to do.")

@@ -15,7 +15,7 @@ from .core import FacecompError, atomic, pick_device, read_picture, rng_for, to_
 from .occluders import L2SFO
 from .photos import PreparedFaces, spread_over
 from .sets import OccludedPairs
-from .metrics import FILLS, METRICS, FeatureTable, evaluate, known_by, lpips_net, mask_names, net_for, picture_scores, result_sheet, same_job
+from .metrics import FILLS, METRICS, FeatureTable, evaluate, known_by, lpips_net, mask_names, masks_option, net_for, picture_scores, result_sheet, same_job, warn_of_few
 from .distribution import METHODS as FID_OF, evaluate_fid, fid, inception_features, open_features, precision_recall, realism
 
 # %% ../nbs/64_tables.ipynb #5ef1d572
@@ -42,6 +42,7 @@ def evaluate_occluders(
 ) -> dict: # occluder, 'mean' at last → method → pictures, psnr, ssim, lpips, psnr_hole, hole_share, fid (NaN if left out)
     "Quality under each of six occluders, ours beside simple fills; resumable. [P, Table 3; C: drawn occluders, lines]"
     out, n, scores, (masks, names) = Path(out), len(PreparedFaces(data, 'test')), {}, mask_names(masks); whole = features is not None and n >= ENOUGH and (limit is None or limit >= n)
+    if features is not None and not whole: warnings.warn(f"FID is left out: these are {min(n if limit is None else limit, n):,} of {n:,} test faces, and it is computed for whole test sets of {ENOUGH:,} and more.", stacklevel=2)
     if whole: open_features(features, file)                                                     # is it there? Asked before the hours of scoring; evaluate_fid opens it again
     if lost := {*fid_of}-{*FID_OF}: raise FacecompError(f"Unknown method {min(lost)!r}: there are {', '.join(FID_OF)}.")
     evaluate(data, weights, out, masks, limit, True, with_lpips, device=device, progress=progress)
@@ -88,7 +89,7 @@ def evaluate_pairs(
 ) -> dict: # as of evaluate_occluders, for the occluders that there are; fid from 1,000 pictures on
     "Quality on a set's own occluded pictures; resumable. [P, Table 3]"
     out, pairs = Path(out), OccludedPairs(data); faces, at = pairs.faces, spread_over(len(pairs), limit); net, w = net_for(faces, weights); net = net.to(device)
-    if len(at) < ENOUGH: features = None                                                    # no FID of so few
+    if features is not None and len(at) < ENOUGH: features = None; warnings.warn(f"FID is left out: {len(at):,} of {len(pairs):,} pictures are too few, it takes {ENOUGH:,}.", stacklevel=2)
     same_job(out, weights=w, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', lpips=with_lpips, features=name or str(features), file=known_by(file) if features == 'inception' else None, pairs=len(at))
     look = features if features is None or callable(features) else inception_features(file).to(device); lp = lpips_net().to(device) if with_lpips else None
     D = look(pairs[0]['y'][None].to(device)).shape[1] if look else 1; scores, vectors = FeatureTable(out/'scores', (len(at), 2, 5)), FeatureTable(out/'features', (len(at), 3, D))
@@ -97,7 +98,7 @@ def evaluate_pairs(
         s = [picture_scores(p, b, lp) for p in pics]; none = torch.full((1,), -1.)
         scores.put(int(n), [0, 1], torch.stack([torch.stack([*(v.get(c, none)[0].float().nan_to_num(-1.).cpu() for c in METRICS), share.cpu()]) for v in s]))      # -1: not scored, or no hole
         seen = torch.cat([b['y'], *(torch.where(b['valid'] > 0, p, b['y']) for p in pics)]); vectors.put(int(n), [0, 1, 2], look(seen) if look else torch.zeros(3, 1))
-    kinds, res = np.array([faces.rows[pairs.pairs[n][0]]['occluder'] for n in at]), {}
+    kinds, res = np.array([faces.rows[pairs.pairs[n][0]]['occluder'] for n in at]), {}; warn_of_few({c: np.where(scores.data[:, 1, j] == -1, np.nan, scores.data[:, 1, j]) for j, c in enumerate(METRICS)})
     def line(on, m): # what one line of the table says
         v = np.where(scores.data[on, m] == -1, np.nan, scores.data[on, m]).astype(float); few = look is None or on.sum() < ENOUGH
         mean = [math.nan if np.isnan(c).all() else float(np.nanmean(c)) for c in v.T]
@@ -144,6 +145,7 @@ def evaluate_real(
         one.put(int(j), [0, 1], plug(torch.stack([see['masked'](j), see['ours'](j)]).to(device)))
     for j in tqdm(np.flatnonzero(~ref.done.all(1)), disable=not progress, desc='bare', unit='photo'): ref.put(int(j), [0], plug(bare(j)[None].to(device)))
     real, res = ref.data[::2, 0], {}
+    if features != 'vgg' and min(N, len(real)) < ENOUGH: warnings.warn(f"FID is left out: {min(N, len(real)):,} photos are too few, it takes {ENOUGH:,}.", stacklevel=2)
     def lpips(a, b): return np.mean([lp(x[None].to(device), y[None].to(device), normalize=True).item() for x, y in zip(a, b)])
     for m, fake in zip(tqdm(REAL, disable=not progress, desc='distances', unit='method'), (one.data[:, 0], one.data[:, 1], ref.data[1::2, 0])):
         few = features == 'vgg' or min(len(real), len(fake)) < ENOUGH; ring = rng_for(0).permutation(len(fake))
@@ -198,12 +200,13 @@ def occluders_main(argv=None):
     "facecomp-eval occluders: Table 3."
     p = _parser('occluders', f'PSNR, SSIM, LPIPS, PSNR in the hole under {", ".join(L2SFO)}; FID for whole test sets of {ENOUGH:,} faces and more.', "Inception's weights: a file, or the official download (default)")
     p.add_argument('--own', action='store_true', help="the set's own occluded pictures (L2SFO) instead of drawn occluders")
-    p.add_argument('--no-fid', action='store_true', help='leave FID out'); p.add_argument('--fid-of', nargs='+', default=FID_OF, choices=FID_OF, help='whose FID (the slow part); all of them by default'); a = p.parse_args(argv)
+    p.add_argument('--no-fid', action='store_true', help='leave FID out'); p.add_argument('--fid-of', nargs='+', default=FID_OF, choices=FID_OF, help='whose FID (the slow part); all of them by default'); masks_option(p, L2SFO, 'the six'); a = p.parse_args(argv)
     if a.own and a.sheet: p.error('--sheet shows drawn occluders: leave it out with --own.')
+    if a.own and a.masks != L2SFO: p.error('--masks draws occluders: leave it out with --own.')
     if a.own and a.fid_of != FID_OF: p.error('--fid-of chooses among the lines for drawn occluders: leave it out with --own.')
-    score = evaluate_pairs if a.own else functools.partial(evaluate_occluders, fid_of=tuple(a.fid_of))
+    score = evaluate_pairs if a.own else functools.partial(evaluate_occluders, masks=a.masks, fid_of=tuple(a.fid_of))
     _run('occluders', a, lambda: occluder_table(score(a.data, None if a.no_fid else 'inception', a.weights, a.out, limit=a.limit, with_lpips=not a.no_lpips, file=a.file, device=a.device)),
-         lambda: result_sheet(a.data, a.weights, a.sheet, L2SFO))
+         lambda: result_sheet(a.data, a.weights, a.sheet, a.masks))
 
 def real_main(argv=None):
     "facecomp-eval real: Table 2."

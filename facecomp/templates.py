@@ -14,7 +14,7 @@ from .identity import INPUTS
 from .occlude import TEST_MASKS
 from .photos import PreparedFaces, TestFaces
 from .sets import template_protocol
-from .metrics import FeatureTable, mask_names, net_for, same_job
+from .metrics import FeatureTable, mask_names, masks_option, net_for, same_job
 from .verification import _fill, _judge, _report, markdown_table, pool_templates
 
 # %% ../nbs/62_templates.ipynb #fc57f406
@@ -55,7 +55,7 @@ def main(argv=None):
     p = argparse.ArgumentParser('facecomp-eval templates', description="IJB-C's 1:1 comparisons: the first template untouched; the second untouched, under each of nine masks, and completed.")
     p.add_argument('--data', required=True, help='prepared IJB-C (data_scripts/prepare.py ijbc)'); p.add_argument('--embedder', required=True, help=f"'dlib', FILE or NAME:FILE (TorchScript, ONNX, LightCNN-29 v2) with NAME one of {', '.join(INPUTS)}")
     p.add_argument('--weights', help='weights file or folder; the bundled ones by default'); p.add_argument('--out', default='runs/templates', help='folder for vectors and tables; run again to resume')
-    p.add_argument('--limit', type=int, help='only so many comparisons, evenly over the list'); p.add_argument('--masks', nargs='+', default=TEST_MASKS, choices=TEST_MASKS, metavar='MASK', help='only these of the nine: '+', '.join(TEST_MASKS))
+    p.add_argument('--limit', type=int, help='only so many comparisons, evenly over the list'); masks_option(p)
     p.add_argument('--device', default='auto', help='auto, cpu, cuda'); a = p.parse_args(argv)
     try:
         with warnings.catch_warnings(record=True) as said: warnings.simplefilter('always'); res = verify_templates(a.data, a.embedder, a.weights, a.out, tuple(a.masks), a.limit, device=pick_device(a.device))

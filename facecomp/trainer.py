@@ -37,7 +37,7 @@ class Pretraining(Stage):
         acc, # Accelerator
     ):
         p = cfg.pretrain; self.cfg, self.acc, self.dataset = cfg, acc, PairFaces(faces, cfg.seed, p.augment, p.ramp, 'random' if cfg.occluder == 'own' else cfg.occluder, cfg.mix)
-        self.batch, self.steps, self.save_every, self.source = p.batch, p.steps, p.save_every, faces.fingerprint()
+        self.batch, self.steps, self.save_every, self.source = p.batch, p.steps, p.save_every, faces.fingerprint()+self.dataset.source
         with isolated_rng(cfg.seed):
             self.raw = SiameseNet(Encoder(cfg.net), cfg.net.widths()[-1], queue_size(p.queue, len(faces)), p.dim, p.m, p.tau, p.shuffle)
         if cfg.precision == 'float64': self.raw.double()
@@ -122,7 +122,7 @@ class CompletionTraining(Stage):
     ):
         self.cfg, self.acc, self.val, self.convention = cfg, acc, val, faces.convention
         self.dataset = training_samples(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix)
-        self.batch, self.steps, self.save_every, self.max_bad, self.source = cfg.batch, cfg.steps, cfg.save_every, cfg.max_bad, faces.fingerprint(uses_fields(cfg))
+        self.batch, self.steps, self.save_every, self.max_bad, self.source = cfg.batch, cfg.steps, cfg.save_every, cfg.max_bad, faces.fingerprint(uses_fields(cfg))+self.dataset.source
         if cfg.loss.identity and not cfg.loss.identity_weight: warnings.warn("loss.identity names a recogniser, but loss.identity_weight is 0: there is no identity loss.")
         if cfg.loss.uv_weight and not cfg.net.fields: warnings.warn("net.fields is false: there is no loss on the field, whatever loss.uv_weight says.")
         judge, loss = _objective(cfg, faces, acc.num_processes); loss = loss.to(acc.device)

@@ -16,7 +16,7 @@ from .core import FacecompError, atomic, pick_device, to_uint8
 from .occlude import TEST_MASKS
 from .photos import PreparedFaces, TestFaces
 from .identity import INPUTS, Embedder, Input, align_for
-from .metrics import FeatureTable, mask_names, net_for, same_job
+from .metrics import FeatureTable, mask_names, masks_option, net_for, same_job
 
 # %% ../nbs/61_verification.ipynb #6084dd4b
 def _checked(scores, same):
@@ -301,8 +301,7 @@ def main(argv=None):
     p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
     p.add_argument('--out', default='runs/verify', help='folder for vectors and tables; run again to resume')
     p.add_argument('--limit', type=int, help='only so many pairs, evenly over the folds')
-    p.add_argument('--masks', nargs='+', default=TEST_MASKS, choices=TEST_MASKS, metavar='MASK', help='only these of the nine: '+', '.join(TEST_MASKS))
-    p.add_argument('--device', default='auto', help='auto, cpu, cuda')
+    masks_option(p); p.add_argument('--device', default='auto', help='auto, cpu, cuda')
     a = p.parse_args(argv)
     try:
         with warnings.catch_warnings(record=True) as said:
