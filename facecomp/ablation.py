@@ -18,7 +18,7 @@ from .config import Config, config_difference, config_from_dict, override, prese
 from .checkpoint import last_checkpoint, load_weights
 from .loop import FREE
 from .trainer import train
-from .metrics import known_by, lpips_net, picture_scores
+from .metrics import known_by, lpips_net, picture_scores, write_tex
 from .distribution import fid, inception_features
 
 # %% ../nbs/65_ablation.ipynb #1faca771
@@ -119,9 +119,7 @@ def ablate(
         done.append({k: np.nan if v is None else v for k, v in had['scores'].items()})
     with atomic(out/'ablation.csv') as p, p.open('w', newline='') as f:
         w = csv.DictWriter(f, ['row', 'seed', 'pictures', *COLUMNS], extrasaction='ignore'); w.writeheader(); w.writerows(done)
-    with atomic(out/'ablation.tex') as p:
-        p.write_text('\n'.join([r'\begin{tabular}{lrrrrrr}', r'row & seeds & PSNR & SSIM & PSNR in hole & LPIPS & FID \\', r'\hline',
-                                *(' & '.join(c).replace('±', r'$\pm$').replace('–', '--')+r' \\' for c in _cells(done)), r'\end{tabular}', '']))
+    write_tex(out/'ablation.tex', ['row', 'seeds', 'PSNR', 'SSIM', 'PSNR in hole', 'LPIPS', 'FID'], _cells(done))
     return done
 
 def _cells(runs): # lines of strings: row, number of seeds, means ± half the distance of the extremes
