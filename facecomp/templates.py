@@ -75,7 +75,7 @@ def main(argv=None):
     p.add_argument('--data', required=True, help='prepared IJB-C (data_scripts/prepare.py ijbc)'); p.add_argument('--embedder', required=True, help=f"'dlib', FILE or NAME:FILE (TorchScript, ONNX, LightCNN-29 v2) with NAME one of {', '.join(INPUTS)}")
     p.add_argument('--weights', nargs='+', metavar='RUN', help='weights file or folder; the bundled ones by default. NAME=RUN NAME=RUN …: several methods, in one table and one figure'); p.add_argument('--out', default='runs/templates', help='folder for vectors and tables; run again to resume')
     p.add_argument('--limit', type=int, help='only so many comparisons, evenly over the list'); p.add_argument('--masks', nargs='+', default=TEST_MASKS, choices=TEST_MASKS, metavar='MASK', help='only these of the nine: '+', '.join(TEST_MASKS))
-    p.add_argument('--draws', type=int, default=1000, help='of the bootstrap over persons; 0 leaves the intervals out'); p.add_argument('--device', default='auto', help='auto, cpu, cuda'); a = p.parse_args(argv)
+    p.add_argument('--draws', type=int, default=1000, help='of the bootstrap over persons (an hour or two for the whole of IJB-C); 0 leaves the intervals out'); p.add_argument('--device', default='auto', help='auto, cpu, cuda'); a = p.parse_args(argv)
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always'); w = weights_given(a.weights); many = importlib.import_module(SEVERAL) if isinstance(w, dict) else None
