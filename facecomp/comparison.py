@@ -133,7 +133,7 @@ def plot_sheet(
     "The sheet with a name over each column, as a matplotlib Figure. [C]"
     from matplotlib.figure import Figure
     names = ['input', *names, *['truth']*truth]; h, w = sheet.shape[:2]; S = w//len(names); fig = Figure(figsize=(w/100, h/100+.3), dpi=100); ax = fig.add_axes([0, 0, 1, h/(h+30)])
-    ax.imshow(sheet); ax.axis('off'); [ax.text((i+.5)*S, -4, t.removesuffix('-small'), ha='center', va='bottom', fontsize=min(8, S/8, 1.15*S/max(map(len, names)))) for i, t in enumerate(names)]
+    ax.imshow(sheet); ax.axis('off'); [ax.text((i+.5)*S, -4, t.removesuffix('-small').replace('$', r'\$'), ha='center', va='bottom', fontsize=min(8, S/8, 1.15*S/max(map(len, names)))) for i, t in enumerate(names)]
     return fig
 
 # %% ../nbs/66_comparison.ipynb #c3d54964

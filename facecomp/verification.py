@@ -309,9 +309,9 @@ def _mean_curve(T, F, n, x): return np.mean([np.interp(x, f, t) for f, t in zip(
 
 def _plot(curves, n, ax, title, style={}): # fpr and each curve's TPR; n different pairs
     x, *_ = curves.values()
-    for c, t in list(curves.items())[1:]: ax.plot(x, t, label=c, **style.get(c, {}))
+    for c, t in list(curves.items())[1:]: ax.plot(x, t, label=c.replace('$', r'\$'), **style.get(c, {}))            # a name is no formula
     ax.axvspan(x[0], min(10/n, 1), color='.9', lw=0)                                              # fewer than ten wrong pairs decide here
-    ax.set(xscale='log', xlabel='false positive rate', ylabel='true positive rate', title=title, ylim=(0, 1.02), xlim=(x[0], 1)); ax.legend(loc='lower right', fontsize=7)
+    ax.set(xscale='log', xlabel='false positive rate', ylabel='true positive rate', title=title.replace('$', r'\$'), ylim=(0, 1.02), xlim=(x[0], 1)); ax.legend(loc='lower right', fontsize=7)
 
 def plot_roc(
     scores:dict, # curve's name → (K,M) scores of the same pairs; K curves are averaged at equal FPR
