@@ -19,7 +19,7 @@ from .config import Config, config_difference, config_from_dict, override, prese
 from .checkpoint import last_checkpoint, load_weights
 from .loop import FREE
 from .trainer import train
-from .metrics import known_by, lpips_net, picture_scores, warn_of_few
+from .metrics import known_by, lpips_net, picture_scores, warn_of_few, write_tex
 from .distribution import fid, inception_features
 
 # %% ../nbs/65_ablation.ipynb #1faca771
@@ -118,9 +118,7 @@ def write_tables(
     out = Path(out)
     with atomic(out/'ablation.csv') as p, p.open('w', newline='') as f:
         w = csv.DictWriter(f, ['row', 'seed', 'pictures', *COLUMNS], extrasaction='ignore'); w.writeheader(); w.writerows(runs)
-    with atomic(out/'ablation.tex') as p:
-        p.write_text('\n'.join([r'\begin{tabular}{lrrrrrr}', r'row & seeds & PSNR & SSIM & PSNR in hole & LPIPS & FID \\', r'\hline',
-                                *(' & '.join(c).replace('±', r'$\pm$').replace('–', '--')+r' \\' for c in _cells(runs)), r'\end{tabular}', '']))
+    write_tex(out/'ablation.tex', ['row', 'seeds', 'PSNR', 'SSIM', 'PSNR in hole', 'LPIPS', 'FID'], _cells(runs))
     if _swept(runs):
         with atomic(out/'sweep.png') as f: sweep_figure(runs).savefig(f, format='png', dpi=150)
 
@@ -206,6 +204,7 @@ def ablate(
     runs, left = gather(out, as_note(next(iter(base.values())), 'full', next(iter(base)))); write_tables(out, runs)
     for l in left: tqdm.write(f'left out: {l}', file=sys.stderr)
     return runs
+
 
 # %% ../nbs/65_ablation.ipynb #38290b60
 def main(argv=None):
