@@ -19,7 +19,7 @@ from .config import Config, config_difference, config_from_dict, override, prese
 from .checkpoint import last_checkpoint, load_weights
 from .loop import FREE
 from .trainer import train
-from .metrics import known_by, lpips_net, picture_scores
+from .metrics import known_by, lpips_net, picture_scores, warn_of_few, write_tex
 from .distribution import fid, inception_features
 
 # %% ../nbs/65_ablation.ipynb #1faca771
@@ -48,7 +48,7 @@ def rows_for(
 COLUMNS = ('psnr', 'ssim', 'psnr_hole', 'lpips', 'fid')
 
 class Judge:
-    "Scores networks on test face i under mask i mod 9, faces spread evenly over the test split. [C]"
+    "Scores networks on test face i under mask i mod 9, faces spread evenly over the test split; warns once if they are few. [C]"
     def __init__(self,
         data:str|Path, # prepared set with a test split
         faces:int=1000, # so many, spread over the split (photos are often sorted, by age for one); those there are, if fewer
@@ -58,7 +58,7 @@ class Judge:
     ):
         self.faces = PreparedFaces(data, 'test'); self.tests, self.picked = TestFaces(self.faces), spread_over(len(self.faces), faces)
         self.lpips = lpips_net().to(device) if with_lpips else None; self.look = inception_features(file).to(device) if file else None
-        self.device, self.real = device, None
+        self.device, self.real, self.warned = device, None, False
 
     @torch.no_grad()
     def __call__(self,
@@ -75,6 +75,7 @@ class Judge:
             fake.append(self.look(torch.where(b['valid'] > 0, y, b['y'])))
             if self.real is None: real.append(self.look(b['y']))
         if real: self.real = torch.cat(real)
+        if not self.warned: self.warned = True; warn_of_few({c: torch.cat([s[c] for s in scores]).tolist() for c in scores[0]})
         mean = {c: float(torch.cat([s[c] for s in scores]).nanmean()) if c in scores[0] else np.nan for c in COLUMNS[:-1]}
         return mean | dict(fid=fid(self.real, torch.cat(fake)) if fake else np.nan)
 
@@ -117,9 +118,7 @@ def write_tables(
     out = Path(out)
     with atomic(out/'ablation.csv') as p, p.open('w', newline='') as f:
         w = csv.DictWriter(f, ['row', 'seed', 'pictures', *COLUMNS], extrasaction='ignore'); w.writeheader(); w.writerows(runs)
-    with atomic(out/'ablation.tex') as p:
-        p.write_text('\n'.join([r'\begin{tabular}{lrrrrrr}', r'row & seeds & PSNR & SSIM & PSNR in hole & LPIPS & FID \\', r'\hline',
-                                *(' & '.join(c).replace('±', r'$\pm$').replace('–', '--')+r' \\' for c in _cells(runs)), r'\end{tabular}', '']))
+    write_tex(out/'ablation.tex', ['row', 'seeds', 'PSNR', 'SSIM', 'PSNR in hole', 'LPIPS', 'FID'], _cells(runs))
     if _swept(runs):
         with atomic(out/'sweep.png') as f: sweep_figure(runs).savefig(f, format='png', dpi=150)
 
@@ -205,6 +204,7 @@ def ablate(
     runs, left = gather(out, as_note(next(iter(base.values())), 'full', next(iter(base)))); write_tables(out, runs)
     for l in left: tqdm.write(f'left out: {l}', file=sys.stderr)
     return runs
+
 
 # %% ../nbs/65_ablation.ipynb #38290b60
 def main(argv=None):

@@ -38,6 +38,8 @@ class DiscConfig:
     def convs(self): return [(4, 2)]*self.layers + [(4, 1)]*2     # (kernel, stride)
     @property
     def patch(self): return receptive_field(self.convs)            # side of a patch, pixels
+    @property
+    def least(self): return 3*2**self.layers                       # side of the smallest picture, pixels
 
 class PatchDiscriminator(nn.Module):
     "Scores of overlapping patches: above 0 photo, below 0 painted. [R: PatchGAN with spectral norm]"
@@ -55,7 +57,7 @@ class PatchDiscriminator(nn.Module):
         x:torch.Tensor, # (B,3,H,W) pictures in [0,1], sides at least 3·2^layers
     ) -> torch.Tensor: # (B,1,h,w) scores, one a patch
         "One power iteration per call while training, none in eval mode; the norm is float32 also under autocast."
-        if min(x.shape[-2:]) < (least := 3*2**self.cfg.layers):
+        if min(x.shape[-2:]) < (least := self.cfg.least):
             raise FacecompError(f"Pictures of {x.shape[-2]}×{x.shape[-1]} are too small for {self.cfg.layers} layers: "
                                 f"at least {least}, or fewer layers.")
         with parametrize.cached():

@@ -44,19 +44,20 @@ class Config:
     disc:DiscConfig=field(default_factory=DiscConfig)
     pretrain:PretrainConfig=field(default_factory=PretrainConfig)
     batch:int=16                   # pictures a step, over all processes
-    accumulate:int=1               # parts that a step's batch is computed in: same numbers (but for a judge's power iteration and batch norm), less memory [C]
+    accumulate:int=1               # parts that a step's batch of stage 2 is computed in: same numbers (but for a judge's power iteration and batch norm), less memory [C]
     steps:int=100_000              # optimiser steps
     lr:float=1e-4                  # Adam [P]
     betas:tuple=(.5, .9)           # [R]
     lr_disc:float=1e-4             # Adam of the discriminator [R]
     betas_disc:tuple=(.5, .999)    # [R]
     schedule:str='constant'        # 'constant' [P says nothing more], or 'cosine' to 2 % of lr [C]
-    warmup:int=0                   # steps of linear warm-up [C]
+    schedule_disc:str=''           # the discriminator's; '' = as the network's [C]
+    warmup:int=0                   # steps of linear warm-up, of both [C]
     clip:float=0.                  # gradient norm limit; 0 = none [C]
     ema:float=.999                 # decay of the averaged weights, which are the ones exported [C]
     init:str=''                    # weights to start from: a file, a run folder, or an encoder of stage 1; '' = random [C]
-    occluder:str='random'          # what covers the faces, as in facecomp.occlude; 'own': the set's own occluded pictures (L2SFO)
-    mix:dict=field(default_factory=dict) # share of each kind of occluder, as {"mask": 3, "scarf": 1}; {} = facecomp.occlude.MIX [C]
+    occluder:str='random'          # what covers the faces, as in facecomp.occlude; templates:FOLDER: MaskTheFace's [P]; 'own': the set's own occluded pictures (L2SFO)
+    mix:dict=field(default_factory=dict) # share of each kind of occluder, as {"mask": 3, "scarf": 1, "templates:FOLDER": 1}; {} = facecomp.occlude.MIX [C]
     flip:bool=True                 # mirror half of the samples [C]
     jitter:float=0.                # share of the samples that stand askew, for finding faces [C]
     empty:float=0.                 # share of the samples that show no face, for finding faces [C]
@@ -64,7 +65,7 @@ class Config:
     precision:str='no'             # 'no', 'bf16', 'fp16'; 'auto': bf16 where the hardware has it [C]; 'float64' for tests of exactness
     channels_last:bool=True        # memory layout of convolutions
     compile:bool=False             # torch.compile of the network, on a GPU; pays in long runs, if little [C]
-    workers:int=1                  # processes that load data
+    workers:int=1                  # processes that load data; -1: one for each core but one
     threads:int=0                  # torch's CPU threads; 0 leaves them as they are
     save_every:int=500             # steps between checkpoints
     keep:int=2                     # checkpoints kept
@@ -73,21 +74,25 @@ class Config:
     sheet_every:int=500            # steps between picture sheets
     tensorboard:bool=False         # curves for TensorBoard beside log.csv (needs the package tensorboard)
     max_bad:int=20                 # stop after so many non-finite steps
+    other_code:bool=False          # resume although the checkpoint was written by other code
     def __post_init__(self):
         for name, cls in PARTS.items():
             if isinstance(getattr(self, name), dict): setattr(self, name, cls(**getattr(self, name)))
         self.betas, self.betas_disc = tuple(self.betas), tuple(self.betas_disc)
         for part, at in (('', self), ('pretrain.', self.pretrain)):
             for k, low, high in (('lr', 0, math.inf), ('lr_disc', 0, math.inf), ('clip', 0, math.inf), ('warmup', 0, math.inf), ('steps', 0, math.inf), ('batch', 1, math.inf), ('accumulate', 1, math.inf), ('ema', 0, 1), ('jitter', 0, 1), ('empty', 0, 1), ('m', 0, 1), ('tau', 1e-45, math.inf), ('queue', 1, math.inf),
-                                 *((n, 0, math.inf) for n in ('seed', 'workers', 'threads', 'keep', 'save_every', 'sheet_every', 'val_every')), ('val_faces', 1, math.inf), ('max_bad', 1, math.inf)):
+                                 ('seed', 0, 2**32-1), ('workers', -1, math.inf), ('momentum', 0, 1), ('weight_decay', 0, math.inf), ('dim', 1, math.inf), *((n, 0, math.inf) for n in ('threads', 'keep', 'save_every', 'sheet_every', 'val_every')), ('val_faces', 1, math.inf), ('max_bad', 1, math.inf)):
                 if hasattr(at, k) and not low <= getattr(at, k) <= high:
                     raise FacecompError(f"{part}{k} must be a number {'≥ '+str(low) if high == math.inf else f'in [{low},{high}]'}, not {getattr(at, k)!r}."+(" 0 cuts no gradient." if k == 'clip' else ''))
             if at.schedule not in ('constant', 'cosine'): raise FacecompError(f"{part}schedule must be 'constant' or 'cosine', not {at.schedule!r}.")
+        if self.schedule_disc not in ('', 'constant', 'cosine'): raise FacecompError(f"schedule_disc must be 'constant', 'cosine' or '' (as schedule), not {self.schedule_disc!r}.")
+        if self.pretrain.momentum == 1: raise FacecompError("pretrain.momentum must be below 1.")
         for k in ('betas', 'betas_disc'):
             if len(v := getattr(self, k)) != 2 or not all(isinstance(b, (int, float)) and 0 <= b < 1 for b in v): raise FacecompError(f"{k} must be two numbers in [0,1), not {list(v)}.")
         for k in ('base', 'widest', 'outer', 'scales', 'fuse_width', 'reduction'):
             if getattr(self.net, k) < 1: raise FacecompError(f"net.{k} must be at least 1, not {getattr(self.net, k)}.")
         c = self.loss
+        if not (c.structure_layers and (c.rec_weight or c.uv_weight)) and not c.needs_vgg and not c.where_identity and not c.where_adversarial: raise FacecompError("No loss is left: every weight is 0, or has no layers to count at.")
         for k, v in dict(structure=c.structure_layers, texture=c.texture_layers if c.needs_vgg else (), identity=c.where_identity, adversarial=c.where_adversarial).items():
             if v and min(v) > self.net.scales: raise FacecompError(f"loss.{k}_layers={list(v)} names no layer that there is: the network has {self.net.scales} scales.")
 
@@ -120,14 +125,14 @@ PRESETS = {
     'tiny':  dict(net=NETS['tiny'], loss=dict(style_weight=0., perceptual_weight=0., structure_layers=(1, 2, 3, 4, 5)), batch=4, steps=30, lr=3e-3,
                   workers=0, save_every=10, sheet_every=15, ema=.9, pretrain=dict(steps=10, batch=8, queue=4, save_every=5)),
     'small': dict(net=NETS['small'], loss=dict(texture_layers=(1,), texture_crop=64, perceptual_weight=.1, style_weight=10., uv_weight=1.), batch=8,
-                  steps=18000, lr=5e-4, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='auto', threads=1,
+                  steps=18000, lr=5e-4, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='auto', workers=-1, threads=1, val_every=1000,
                   pretrain=dict(steps=8000, batch=64, queue=3900, optimizer='adam', lr=5e-4, weight_decay=0., augment=1., ramp=16)),
     'finder': dict(net=dict(size=64, base=32, widest=256, outer=16, fuse_width=8, scales=3),
                   loss=dict(rec_weight=1., uv_weight=4., perceptual_weight=0., style_weight=0., structure_layers=(1, 2, 3)), batch=32, jitter=.85, empty=.1,
-                  steps=12_000, lr=1e-3, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='auto', threads=1),
+                  steps=12_000, lr=1e-3, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='auto', workers=-1, threads=1),
     'base':  dict(net=NETS['base'], loss=dict(perceptual_weight=1.), batch=8, steps=300_000, lr=2e-4, schedule='cosine', warmup=1000, clip=1.,
-                  precision='auto', workers=8, compile=True, pretrain=dict(steps=20_000, optimizer='adam', lr=5e-4, augment=1., ramp=3)),
-    'paper': dict(net=NETS['paper'], loss=dict(identity_weight=.1, identity='auto', adversarial_weight=.1), batch=8, steps=500_000, workers=8,
+                  precision='auto', workers=-1, compile=True, val_every=1000, pretrain=dict(steps=20_000, optimizer='adam', lr=5e-4, augment=1., ramp=3)),
+    'paper': dict(net=NETS['paper'], loss=dict(identity_weight=.1, identity='auto', adversarial_weight=.1), batch=8, steps=500_000, workers=-1, val_every=1000,
                   pretrain=dict(steps=300_000, m=.9, schedule='constant')),
 }
 

@@ -43,7 +43,7 @@ class MethodTraining(Stage):
         if acc.num_processes > 1: raise FacecompError("The compared methods train in one process: start facecomp-train-method without torchrun.")
         if run.precision == 'float64' or run.accumulate > 1 or run.compile: raise FacecompError("The compared methods know no precision='float64', accumulate or compile: leave them out.")
         self.dataset = training_samples(faces, run.seed, run.occluder, False, run.flip, run.jitter, run.empty, run.mix)
-        self.batch, self.steps, self.save_every, self.max_bad, self.source = run.batch, run.steps, run.save_every, run.max_bad, faces.fingerprint()
+        self.batch, self.steps, self.save_every, self.max_bad, self.source = run.batch, run.steps, run.save_every, run.max_bad, faces.fingerprint()+self.dataset.source
         with isolated_rng(run.seed):
             self.rival = RIVALS[family](build(cfg.method, cfg.size, **cfg.net), cfg.size, cfg.loss, cfg.judge_width, cfg.texture_layers, cfg.texture_crop).to(acc.device)
             self.vgg = VGGFeatures('' if cfg.vgg == 'random' else cfg.vgg, self.rival.vgg_norm).to(acc.device) if self.rival.needs_vgg else None

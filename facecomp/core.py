@@ -53,6 +53,7 @@ def read_picture(
 @contextlib.contextmanager
 def atomic(
     path:str|Path, # where the finished file shall stand
+    sync:bool=False, # wait until it lies on the disk: a power cut then leaves the old file or the new one
 ):
     "Give a temporary path beside `path`; rename it there if the block succeeds, remove it if not. [C]"
     path = Path(path)
@@ -60,7 +61,11 @@ def atomic(
     except OSError as e:
         raise FacecompError(f"Can't create the folder {path.parent} ({e.strerror}): choose another place to write to.") from None
     part = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
-    try: yield part; os.replace(part, path)
+    try:
+        yield part
+        if sync:
+            with open(part, 'rb+') as f: os.fsync(f.fileno())
+        os.replace(part, path)
     except OSError as e:
         raise FacecompError(f"Can't write {path} ({e.strerror or e}): check the folder, its rights and the free space.") from None
     finally: part.unlink(missing_ok=True)

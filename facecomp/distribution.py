@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 from .core import FacecompError, atomic, pick_device, to_tensor, to_uint8
 from .occlude import TEST_MASKS
 from .photos import PreparedFaces, TestFaces, spread_over
-from .metrics import FeatureTable, known_by, inpaint, mask_names, net_for, same_job
+from .metrics import FeatureTable, inpaint, known_by, mask_names, masks_option, net_for, same_job, write_tex
+
 
 # %% ../nbs/63_distribution.ipynb #f39a8159
 def _batches(x): # (N,D) array or tensor, or an iterable of batches (B,D) → batches
@@ -205,17 +206,17 @@ def _fid_table(out, data, name, masks, methods, progress=False): # data (N,1+K·
     with atomic(out/'fid.csv') as p, p.open('w', newline='') as f:
         w = csv.writer(f); w.writerow(['features', 'method', 'mask', 'pictures', *COLUMNS])
         w.writerows([name, m, k, len(real), *(f'{x:.5f}' for x in v)] for m, k, *v in [*([m, 'average', *res[m].values()] for m in methods), *rows])
-    with atomic(out/'fid.tex') as p:
-        p.write_text('\n'.join([r'\begin{tabular}{lrrrrr}', r'method & FID & precision & recall & F1 & realism \\', r'\hline',
-                                *(f"{m} & {v['fid']:.2f} & " + ' & '.join(f'{v[c]:.3f}' for c in COLUMNS[1:]) + r' \\' for m, v in res.items()), r'\end{tabular}', '']))
+    write_tex(out/'fid.tex', ['method', 'FID', 'precision', 'recall', 'F1', 'realism'], [[m, *_cells(v)] for m, v in res.items()])
     return res
+
+def _cells(v): return ['–' if np.isnan(v['fid']) else f"{v['fid']:.2f}", *(f'{v[c]:.3f}' for c in COLUMNS[1:])]
 
 def markdown_table(
     res:dict, # of evaluate_fid
 ) -> str:
     "The table as markdown. [C]"
     return '\n'.join(['| method | FID ↓ | precision ↑ | recall ↑ | F1 ↑ | realism ↑ |', '|---|---|---|---|---|---|',
-                      *(f"| {m} | {v['fid']:.2f} | " + ' | '.join(f'{v[c]:.3f}' for c in COLUMNS[1:]) + ' |' for m, v in res.items())])
+                      *(f"| {m} | {' | '.join(_cells(v))} |" for m, v in res.items())])
 
 # %% ../nbs/63_distribution.ipynb #fcc438ab
 def main(argv=None):
@@ -228,7 +229,7 @@ def main(argv=None):
     p.add_argument('--file', default='auto', help="the features' weights: a file, or the official download (default)")
     p.add_argument('--antialias', action='store_true', help="antialias when resizing to 299² (not the classic number)")
     p.add_argument('--methods', nargs='+', default=METHODS, choices=METHODS)
-    p.add_argument('--masks', nargs='+', default=TEST_MASKS, choices=TEST_MASKS, metavar='MASK', help='only these of the nine')
+    masks_option(p)
     p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); p.add_argument('--device', default='auto', help='auto, cpu, cuda')
     a = p.parse_args(argv)
     try:

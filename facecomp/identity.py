@@ -118,7 +118,8 @@ def _onnx(path, grad):
         except ImportError:
             raise FacecompError(f"A gradient through {path.name} needs the package onnx2torch: pip install onnx2torch. "
                                 "Without a gradient (evaluation) onnxruntime is enough: grad=False.") from None
-        return convert(str(path))
+        try: return convert(str(path))
+        except NotImplementedError as e: raise FacecompError(f"onnx2torch can't convert {path.name} ({e}): it gives no gradient. For evaluation load it with grad=False.") from None
     try: import onnxruntime
     except ImportError: raise FacecompError(f"{path.name} needs the package onnxruntime: pip install onnxruntime.") from None
     return _Runtime(onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider']))

@@ -7,7 +7,7 @@ __all__ = ['FREE', 'StepBatches', 'learning_rate', 'update_ema', 'has_bf16', 'se
            'run_stage']
 
 # %% ../nbs/48_loop.ipynb #b8f537ff
-import contextlib, json, math, time, warnings
+import contextlib, json, math, os, time, warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 import torch
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, rng_for, write_picture, isolated_rng
 from .config import Config, config_from_dict, config_difference
-from .checkpoint import save_checkpoint, load_checkpoint, last_checkpoint, no_result, prune_checkpoints, cut_log, append_log
+from .checkpoint import save_checkpoint, load_checkpoint, last_checkpoint, newest_checkpoint, code_of, made_on, no_result, prune_checkpoints, cut_log, append_log
 
 # %% ../nbs/48_loop.ipynb #f5ba98e4
 class StepBatches(torch.utils.data.Sampler):
@@ -73,7 +73,9 @@ def has_bf16() -> bool: # of the GPU if there is one, else of the CPU
 def settle(
     cfg:Config, # stays as it is
 ) -> Config:
-    "precision='auto' becomes what this machine is fast in: 'bf16' or 'no'. [C]"
+    "precision='auto' becomes what this machine is fast in, 'bf16' or 'no'; workers=-1 a number: its cores less one, shared by its training processes. [C]"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    if cfg.workers < 0: cfg = replace(cfg, workers=max(1, (cores-1)//int(os.environ.get('LOCAL_WORLD_SIZE', 1))))
     return replace(cfg, precision='bf16' if has_bf16() else 'no') if cfg.precision == 'auto' else cfg
 
 # %% ../nbs/48_loop.ipynb #2cc97d7b
@@ -101,7 +103,7 @@ def optimise(
     parts:list, # batches that make up this process's batch, equally large
     loss_of, # part -> loss (scalar, a mean over its pictures), terms (dict of scalars)
     clip:float=0., # gradient norm limit; 0 = none
-) -> tuple: # loss (mean over processes), gradient norm, terms (means over parts), whether the step was taken
+) -> tuple: # loss, gradient norm, terms (all of them means over parts and processes), whether the step was taken
     "Forward and backward over the parts, then one step if everything is finite. [C]"
     total, terms, n = 0, {}, len(parts)
     for i, part in enumerate(parts):
@@ -110,6 +112,7 @@ def optimise(
             acc.backward(loss/n)
         total = total+loss.detach()/n; terms = {k: terms.get(k, 0)+v.detach()/n for k, v in more.items()}
     norm = acc.clip_grad_norm_(net.parameters(), clip or math.inf); mean = acc.reduce(total, 'mean')      # the same number in all processes
+    if acc.num_processes > 1 and terms: terms = dict(zip(terms, acc.reduce(torch.stack([v.to(mean) for v in terms.values()]), 'mean')))
     good = bool(torch.isfinite(mean) & torch.isfinite(norm))
     if good or acc.scaler is not None: opt.step()
     opt.zero_grad(set_to_none=True); return mean, norm, terms, good
@@ -130,17 +133,24 @@ class Stage:
     def finish(self, out): "Called at the end, in the main process: write what the stage is for"
 
 FREE = ('steps', 'workers', 'threads', 'save_every', 'keep', 'sheet_every', 'val_every', 'val_faces', 'tensorboard', 'max_bad', 'precision',
-        'channels_last', 'compile', 'accumulate', 'pretrain.steps', 'pretrain.save_every')                    # may change on resume
+        'channels_last', 'compile', 'accumulate', 'other_code', 'pretrain.steps', 'pretrain.save_every')                    # may change on resume
 
-def _resume(path, stage, plain):
-    "Load a checkpoint into a stage; returns it"
-    ck = load_checkpoint(path)
+def _resume(out, stage, plain):
+    "Load the newest checkpoint into a stage; returns it"
+    path, ck = newest_checkpoint(out); was, now = ck.get('code') or {}, code_of(type(stage))
+    if was and now and was != now and not plain.get('other_code'):
+        other = sorted(n for n in {*was, *now} if was.get(n) != now.get(n))
+        raise FacecompError(f"{path} was written by other code: {', '.join(other)} {'have' if len(other) > 1 else 'has'} changed since (it was {', '.join(f'{k} {v}' for k, v in ck.get('made', {}).items())}). "
+                            "Go on with the code that began the run; or, if the change doesn't touch its numbers, with other_code=true.")
     old = stage.settings(json.loads(json.dumps(asdict(config_from_dict(ck['config'])))))
     diff = [d for d in config_difference(old, stage.settings(plain)) if d.split(':')[0] not in FREE]
-    if ck.get('source') and stage.source and ck['source'] != stage.source[:len(ck['source'])]: diff.append('data: another set (its photos, landmarks or fields differ)')
+    if ck.get('source') and stage.source and ck['source'] != stage.source[:len(ck['source'])]: diff.append('data: another set (its photos, landmarks, fields or mask templates differ)')
     if ck['faces'] != len(stage.dataset): diff.append(f"faces: {ck['faces']} → {len(stage.dataset)}")
     if diff: raise FacecompError(f"{path} was made with other settings: " + '; '.join(diff))
     if ck['step'] > stage.steps: raise FacecompError(f"{path} is already past step {stage.steps}: nothing to do.")
+    for name, part, then in (('stage 1', plain['pretrain'], ck['config']['pretrain']), ('stage 2', plain, ck['config'])):
+        if name == stage.label and part['schedule'] == 'cosine' and part['steps'] != then['steps']: warnings.warn(f"The run began with steps={then['steps']} and goes on with {part['steps']}: the cosine of its learning rate is stretched to that, and jumps here.")
+    if plain['val_faces'] != ck['config'].get('val_faces') and ck['best'] is not None: warnings.warn("val_faces has changed: the best score so far is of other faces, and forgotten."); ck['best'] = None
     was, now = ck['config'].get('precision'), plain.get('precision')
     if was != now: warnings.warn(f"The run was in precision {was!r} and goes on in {now!r}: its numbers won't be those of an uninterrupted one.")
     try: stage.load(ck['state']); return ck
@@ -158,7 +168,7 @@ def run_stage(
     "Train one stage to its last step. Raises FacecompError when it can't go on; the last good checkpoint stays. [C]"
     out, last, plain = Path(out), last_checkpoint(out), json.loads(json.dumps(asdict(cfg)))
     if last and not resume: raise FacecompError(f"{out} already holds a run ({last.name}): give --resume to go on with it, or another --out.")
-    no_result(out); ck = _resume(last, stage, plain) if last else dict(step=0, bad=0, best=None); start, bad, best = ck['step'], ck['bad'], ck['best']
+    no_result(out); ck = _resume(out, stage, plain) if last else dict(step=0, bad=0, best=None); start, bad, best = ck['step'], ck['bad'], ck['best']
     acc.wait_for_everyone(); main, board = acc.is_main_process, None
     if main:
         with atomic(out/'config.json') as p: p.write_text(json.dumps(plain, indent=1))
@@ -168,7 +178,8 @@ def run_stage(
     loader = DataLoader(stage.dataset, batch_sampler=batches, num_workers=cfg.workers, pin_memory=acc.device.type == 'cuda')
     bar = tqdm(total=stage.steps, initial=start, disable=not (progress and main), desc=stage.label, unit='step')
     seen, t0, early, terms, skipped = 0, time.time(), True, {}, 0
-    with isolated_rng(cfg.seed):
+    code, made = code_of(type(stage)), made_on(acc.device, acc.num_processes)
+    with isolated_rng(cfg.seed), _plainly(out):
         for step, batch in enumerate(loader, start+1):
             torch.manual_seed(cfg.seed*1_000_003+step)
             batch = {k: _to(v, acc.device, cfg.precision) for k, v in batch.items()}
@@ -193,7 +204,7 @@ def run_stage(
                 if board: [board.add_scalar(k, v, step) for k, v in row.items() if v != '']
             if score is not None and (best is None or score > best): best = score; stage.keep_best(out)
             if save:
-                save_checkpoint(out/f'step_{step}.pt', step=step, bad=bad, best=best, faces=len(stage.dataset), source=stage.source, config=plain, state=stage.state())
+                save_checkpoint(out/f'step_{step}.pt', step=step, bad=bad, best=best, faces=len(stage.dataset), source=stage.source, code=code, made=made, config=plain, state=stage.state())
                 prune_checkpoints(out, cfg.keep)
             if cfg.sheet_every and (step % cfg.sheet_every == 0 or (early and (step == start+50 or time.time()-t0 > 60))):
                 early = False; picture = stage.sheet(batch)
@@ -203,6 +214,19 @@ def run_stage(
     if main: stage.finish(out)
     acc.wait_for_everyone()
     return dict(step=stage.steps, bad=bad, best=best, pictures_s=seen/max(1e-9, time.time()-t0), **{k: v.item() for k, v in terms.items()})
+
+@contextlib.contextmanager
+def _plainly(out):
+    "What torch says of memory and of its loading processes, as something that can be done about it"
+    go = lambda: "the same command with --resume goes on from the last checkpoint." if last_checkpoint(out) else "then start again."
+    try: yield
+    except FacecompError as e:
+        if not str(e).startswith('Caught '): raise
+        raise FacecompError(str(e).rpartition('FacecompError: ')[2].strip()) from None           # in a loading process; its traceback helps nobody
+    except RuntimeError as e:
+        if isinstance(e, torch.OutOfMemoryError) or "can't allocate memory" in str(e): raise FacecompError(f"The memory is full. Compute a batch in parts (accumulate=2 or more: the same numbers), take a smaller one, or precision=auto; {go()}") from None
+        if 'DataLoader worker' not in str(e): raise
+        raise FacecompError(f"A process that loads data was killed, mostly for want of memory: take fewer workers (or 0); {go()}") from None
 
 def _to(v, device, precision):
     return v.to(device, torch.float64 if precision == 'float64' and v.is_floating_point() else v.dtype, non_blocking=True)

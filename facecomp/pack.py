@@ -99,7 +99,9 @@ def _fits(root, sel):
 
 def _compare(faces, sel, coarse, fits):
     "Error of redrawn fields where both have a face, and the masks' intersection over union, on up to 64 faces"
-    some = np.flatnonzero(faces.has_field[sel]); some = some[np.linspace(0, len(some)-1, min(64, len(some))).astype(int)]
+    some = np.flatnonzero(faces.has_field[sel])
+    if not len(some): raise FacecompError(f"No face of {faces.root} has a usable field, so none can be drawn from the pack: see uv_report.csv there, or pack without the face model.")
+    some = some[np.linspace(0, len(some)-1, min(64, len(some))).astype(int)]
     c, on = draw_coarse(coarse, {k: v[some] for k, v in fits.items()}, faces.size)
     C, true = (np.stack(x) for x in zip(*(faces.field(sel[i]) for i in some))); both = on & (true > 0)
     return float(np.abs(c-C).transpose(1, 0, 2, 3)[:, both].mean()) if both.any() else 1., float(both.sum()/max(1, (on | (true > 0)).sum()))

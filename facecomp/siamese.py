@@ -144,7 +144,7 @@ def collapse_message(
     batch:int, # pictures in a batch: chance is 1/batch
 ) -> str|None: # what to tell the user, or None
     "In-batch accuracy at chance while queue accuracy is above 0.9: keys are told apart by age. [C]"
-    if queue_acc > .9 and batch_acc < 2/batch:
+    if queue_acc > .9 and batch_acc < min(2/batch, (1+1/batch)/2):
         return (f"Stage 1 has collapsed: queue accuracy {queue_acc:.2f}, but among the keys of one batch {batch_acc:.2f}, "
                 f"which is chance (1/{batch}). Keys are told apart by their age, not by the face: "
                 "raise the momentum m toward 0.999.")

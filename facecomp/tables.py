@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['ENOUGH', 'REAL', 'COLUMNS', 'evaluate_occluders', 'occluder_table', 'evaluate_pairs', 'evaluate_real', 'real_table',
-           'real_sheet', 'occluders_main', 'real_main']
+           'real_sheet', 'occluders_main', 'real_main', 'csv_table']
 
 # %% ../nbs/64_tables.ipynb #7e2b66b9
-import argparse, csv, functools, math, re, sys, warnings
+import argparse, csv, functools, importlib, math, sys, warnings
 from pathlib import Path
 import numpy as np, torch
 from tqdm.auto import tqdm
@@ -15,16 +15,13 @@ from .core import FacecompError, atomic, pick_device, read_picture, rng_for, to_
 from .occluders import L2SFO
 from .photos import PreparedFaces, spread_over
 from .sets import OccludedPairs
-from .metrics import FILLS, METRICS, FeatureTable, evaluate, known_by, lpips_net, mask_names, net_for, picture_scores, result_sheet, same_job
+from .metrics import FILLS, METRICS, SEVERAL, FeatureTable, evaluate, known_by, lpips_net, mask_names, masks_option, net_for, picture_scores, result_sheet, same_job, warn_of_few, weights_given, write_tex
 from .distribution import METHODS as FID_OF, evaluate_fid, fid, inception_features, open_features, precision_recall, realism
 
 # %% ../nbs/64_tables.ipynb #5ef1d572
 ENOUGH = 1000 # pictures below which FID is left out [C]
 
-def _num(v, d, none): return none if v is None or math.isnan(v) else f'{v:.{d}f}'
-def _tex(path, columns, rows): # strings; atomic
-    with atomic(path) as p: p.write_text('\n'.join([r'\begin{tabular}{'+'l'*sum(not c for _, c in columns)+'r'*sum(c for _, c in columns)+'}', ' & '.join(n for n, _ in columns)+r' \\', r'\hline',
-                                                      *(' & '.join(r)+r' \\' for r in rows), r'\end{tabular}', '']))
+def _num(v, d): return '–' if v is None or math.isnan(v) else f'{v:.{d}f}'
 
 def evaluate_occluders(
     data:str|Path, # prepared set with a test split
@@ -42,6 +39,7 @@ def evaluate_occluders(
 ) -> dict: # occluder, 'mean' at last → method → pictures, psnr, ssim, lpips, psnr_hole, hole_share, fid (NaN if left out)
     "Quality under each of six occluders, ours beside simple fills; resumable. [P, Table 3; C: drawn occluders, lines]"
     out, n, scores, (masks, names) = Path(out), len(PreparedFaces(data, 'test')), {}, mask_names(masks); whole = features is not None and n >= ENOUGH and (limit is None or limit >= n)
+    if features is not None and not whole: warnings.warn(f"FID is left out: these are {min(n if limit is None else limit, n):,} of {n:,} test faces, and it is computed for whole test sets of {ENOUGH:,} and more.", stacklevel=2)
     if whole: open_features(features, file)                                                     # is it there? Asked before the hours of scoring; evaluate_fid opens it again
     if lost := {*fid_of}-{*FID_OF}: raise FacecompError(f"Unknown method {min(lost)!r}: there are {', '.join(FID_OF)}.")
     evaluate(data, weights, out, masks, limit, True, with_lpips, device=device, progress=progress)
@@ -59,10 +57,10 @@ def _write_occluders(out, res): # occluders.csv, occluders.tex; gives res back
     rows = [(k, m, v) for k, ms in res.items() for m, v in ms.items()]
     with atomic(out/'occluders.csv') as p, p.open('w', newline='') as f:
         w = csv.writer(f); w.writerow(['occluder', 'method', *rows[0][2]]); w.writerows([k, m, *v.values()] for k, m, v in rows)
-    _tex(out/'occluders.tex', [('occluder', 0), ('method', 0), ('PSNR', 1), ('SSIM', 1), ('LPIPS', 1), ('PSNR in hole', 1), ('FID', 1)], [[re.sub(r'([#_&%$])', r'\\\1', k), m, *_cells(v, '--')] for k, m, v in rows])
+    write_tex(out/'occluders.tex', ['occluder', 'method', 'PSNR', 'SSIM', 'LPIPS', 'PSNR in hole', 'FID'], [[k, m, *_cells(v)] for k, m, v in rows], 2)
     return res
 
-def _cells(v, none): return [_num(v[c], d, none) for c, d in (*zip(METRICS, (2, 4, 4, 2)), ('fid', 2))]
+def _cells(v): return [_num(v[c], d) for c, d in (*zip(METRICS, (2, 4, 4, 2)), ('fid', 2))]
 
 def occluder_table(
     res:dict, # of evaluate_occluders
@@ -70,7 +68,7 @@ def occluder_table(
 ) -> str:
     "The table as markdown. [C]"
     return '\n'.join(['| occluder (hole) | method | PSNR ↑ | SSIM ↑ | LPIPS ↓ | PSNR in the hole ↑ | FID ↓ |', '|---|---|---|---|---|---|---|',
-        *(f"| {k} ({ms[m]['hole_share']:.0%}) | {m} | "+' | '.join(_cells(ms[m], '–'))+' |' for k, ms in res.items() for m in methods if m in ms)])
+        *(f"| {k} ({ms[m]['hole_share']:.0%}) | {m} | "+' | '.join(_cells(ms[m]))+' |' for k, ms in res.items() for m in methods if m in ms)])
 
 # %% ../nbs/64_tables.ipynb #9ad415eb
 @torch.no_grad()
@@ -88,7 +86,7 @@ def evaluate_pairs(
 ) -> dict: # as of evaluate_occluders, for the occluders that there are; fid from 1,000 pictures on
     "Quality on a set's own occluded pictures; resumable. [P, Table 3]"
     out, pairs = Path(out), OccludedPairs(data); faces, at = pairs.faces, spread_over(len(pairs), limit); net, w = net_for(faces, weights); net = net.to(device)
-    if len(at) < ENOUGH: features = None                                                    # no FID of so few
+    if features is not None and len(at) < ENOUGH: features = None; warnings.warn(f"FID is left out: {len(at):,} of {len(pairs):,} pictures are too few, it takes {ENOUGH:,}.", stacklevel=2)
     same_job(out, weights=w, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', lpips=with_lpips, features=name or str(features), file=known_by(file) if features == 'inception' else None, pairs=len(at))
     look = features if features is None or callable(features) else inception_features(file).to(device); lp = lpips_net().to(device) if with_lpips else None
     D = look(pairs[0]['y'][None].to(device)).shape[1] if look else 1; scores, vectors = FeatureTable(out/'scores', (len(at), 2, 5)), FeatureTable(out/'features', (len(at), 3, D))
@@ -97,7 +95,7 @@ def evaluate_pairs(
         s = [picture_scores(p, b, lp) for p in pics]; none = torch.full((1,), -1.)
         scores.put(int(n), [0, 1], torch.stack([torch.stack([*(v.get(c, none)[0].float().nan_to_num(-1.).cpu() for c in METRICS), share.cpu()]) for v in s]))      # -1: not scored, or no hole
         seen = torch.cat([b['y'], *(torch.where(b['valid'] > 0, p, b['y']) for p in pics)]); vectors.put(int(n), [0, 1, 2], look(seen) if look else torch.zeros(3, 1))
-    kinds, res = np.array([faces.rows[pairs.pairs[n][0]]['occluder'] for n in at]), {}
+    kinds, res = np.array([faces.rows[pairs.pairs[n][0]]['occluder'] for n in at]), {}; warn_of_few({c: np.where(scores.data[:, 1, j] == -1, np.nan, scores.data[:, 1, j]) for j, c in enumerate(METRICS)})
     def line(on, m): # what one line of the table says
         v = np.where(scores.data[on, m] == -1, np.nan, scores.data[on, m]).astype(float); few = look is None or on.sum() < ENOUGH
         mean = [math.nan if np.isnan(c).all() else float(np.nanmean(c)) for c in v.T]
@@ -124,45 +122,59 @@ def evaluate_real(
     name:str=None, # of a callable
     device:str='cpu',
     progress:bool=True,
+    shared:str|Path=None, # folder of the features that are the same for every network, when several are compared; `out` holds them all by default
+    known:dict=None, # what this gave for another network and the same photos: its lines 'masked' and 'bare faces' stay as they are
 ) -> dict: # 'masked', 'ours', 'bare faces' → pictures, reference, then COLUMNS (realism: of the median picture)
     "Do completions of really masked photos look like bare faces? Resumable. [P, Table 2; R: LPIPS of pairs; C: reference, outline]"
-    faces, photos, out = PreparedFaces(data), PreparedFaces(reference, 'test'), Path(out); net, w = net_for(faces, weights); net_for(photos, weights)
-    worn = [i for i, r in enumerate(faces.rows) if r.get('masked', '1') != '0']; at = [worn[k] for k in spread_over(len(worn), limit)]       # RMFD has bare faces beside the masked ones
-    if not worn: raise FacecompError(f"{data} holds no masked photos: all its rows say masked=0.")
-    two = spread_over(len(photos), 2*(references or len(at))); N = len(at)
+    faces, photos, out = PreparedFaces(data), PreparedFaces(reference, 'test'), Path(out); net, w = net_for(faces, weights); net_for(photos, weights); at, two, job = _real_job(faces, photos, features, limit, references, file, name); N = len(at)
     plug = open_features(features, file); plug = plug if callable(features) else plug.to(device); lp = lpips_net().to(device) if with_lpips else None          # before the first photo
-    same_job(out, weights=w, features=name or str(features), file=None if callable(features) else known_by(file), cut='both', manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', reference=photos.root/'manifest.csv', masked=N, faces=len(two), **(dict(worn=len(worn)) if len(worn) < len(faces) else {}))
+    for folder, what in _real_jobs(out, w, shared and Path(shared), job).items(): same_job(folder, **what)
     valid = [torch.from_numpy(faces.picture(i)[1])[None] for i in at]
     def cut(pic, keep): return torch.where(keep > 0, to_tensor(pic), torch.tensor(.5))
     def both(j): return valid[j]*torch.from_numpy(photos.picture(two[(2*j+1) % len(two)])[1])[None]   # cut as a bare face in this outline would be
     def bare(j): pic, v = photos.picture(two[j]); return cut(pic, torch.from_numpy(v)[None]*valid[j//2 % N])      # even j: reference; odd j: held back
     done = lambda j: out/'completed'/faces.rows[at[j]]['file']
     see = dict(zip(REAL, (lambda j: cut(faces.picture(at[j])[0], both(j)), lambda j: cut(read_picture(done(j)), both(j)), lambda j: bare(2*j+1))))
-    D = plug(see['masked'](0)[None].to(device)).shape[1]; one, ref = FeatureTable(out/'masked', (N, 2, D)), FeatureTable(out/'bare', (len(two), 1, D)); net = net.to(device)
-    for j in tqdm(np.flatnonzero(~one.done.all(1)), disable=not progress, desc='masked', unit='photo'):
-        write_picture(done(j), to_uint8(net(to_tensor(faces.picture(at[j])[0])[None].to(device)).pictures[0][0].float().clamp(0, 1).cpu()))
-        one.put(int(j), [0, 1], plug(torch.stack([see['masked'](j), see['ours'](j)]).to(device)))
+    D = plug(see['masked'](0)[None].to(device)).shape[1]; ref, net = FeatureTable(Path(shared or out)/'bare', (len(two), 1, D)), net.to(device)
+    seen, made = (FeatureTable(Path(shared)/'masked', (N, 1, D)), FeatureTable(out, (N, 1, D))) if shared else (FeatureTable(out/'masked', (N, 2, D)),)*2          # of the masked photos; of the completed ones, the last version
+    for j in tqdm(np.flatnonzero(~(seen.done[:, 0] & made.done[:, -1])).tolist(), disable=not progress, desc=out.name if shared else 'masked', unit='photo'):
+        todo = [(m, t, v) for m, t, v in (('masked', seen, 0), ('ours', made, made.done.shape[1]-1)) if not t.done[j, v]]
+        if todo[-1][0] == 'ours': write_picture(done(j), to_uint8(net(to_tensor(faces.picture(at[j])[0])[None].to(device)).pictures[0][0].float().clamp(0, 1).cpu()))
+        for (_, t, v), x in zip(todo, plug(torch.stack([see[m](j) for m, *_ in todo]).to(device))): t.put(j, [v], x[None])
     for j in tqdm(np.flatnonzero(~ref.done.all(1)), disable=not progress, desc='bare', unit='photo'): ref.put(int(j), [0], plug(bare(j)[None].to(device)))
     real, res = ref.data[::2, 0], {}
+    if features != 'vgg' and min(N, len(real)) < ENOUGH: warnings.warn(f"FID is left out: {min(N, len(real)):,} photos are too few, it takes {ENOUGH:,}.", stacklevel=2)
     def lpips(a, b): return np.mean([lp(x[None].to(device), y[None].to(device), normalize=True).item() for x, y in zip(a, b)])
-    for m, fake in zip(tqdm(REAL, disable=not progress, desc='distances', unit='method'), (one.data[:, 0], one.data[:, 1], ref.data[1::2, 0])):
+    for m, fake in zip(tqdm(REAL, disable=not progress, desc='distances', unit='method'), (seen.data[:, 0], made.data[:, -1], ref.data[1::2, 0])):
+        if known and m != 'ours': res[m] = known[m]; continue
         few = features == 'vgg' or min(len(real), len(fake)) < ENOUGH; ring = rng_for(0).permutation(len(fake))
         res[m] = dict(pictures=len(fake), reference=len(real), fid=math.nan if few else fid(real, fake), **precision_recall(real, fake), realism=float(np.median(realism(real, fake))),
                       lpips_pairs=float(lpips(map(see[m], ring), map(see[m], np.roll(ring, 1)))) if lp else math.nan,
                       lpips_change=float(lpips(map(see['masked'], range(N)), map(see['ours'], range(N)))) if lp and m == 'ours' else math.nan)
+    return _write_real(out, name or features, res)
+
+def _real_job(faces, photos, features, limit, references, file, name): # places of the masked photos, of the bare faces; what decides the table, but for the weights
+    worn = [i for i, r in enumerate(faces.rows) if r.get('masked', '1') != '0']; at = [worn[k] for k in spread_over(len(worn), limit)]       # RMFD has bare faces beside the masked ones
+    if not worn: raise FacecompError(f"{faces.root} holds no masked photos: all its rows say masked=0.")
+    two = spread_over(len(photos), 2*(references or len(at)))
+    return at, two, dict(features=name or str(features), file=None if callable(features) else known_by(file), cut='both', manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', reference=photos.root/'manifest.csv', masked=len(at), faces=len(two), **(dict(worn=len(worn)) if len(worn) < len(faces) else {}))
+
+def _real_jobs(out, w, shared, job): return {shared: job, out: dict(weights=w) | job | dict(features_of='completed')} if shared else {out: dict(weights=w) | job} # for job.json
+
+def _write_real(out, name, res): # real.csv, real.tex; gives res back
     with atomic(out/'real.csv') as p, p.open('w', newline='') as f:
-        t = csv.writer(f); t.writerow(['features', 'method', 'pictures', 'reference', *COLUMNS]); t.writerows([name or features, m, *v.values()] for m, v in res.items())
-    _tex(out/'real.tex', [('method', 0), *((c, 1) for c in ('FID', 'precision', 'recall', 'F1', 'realism', 'LPIPS of pairs', 'LPIPS to input'))], [[m, *_scores(v, '--')] for m, v in res.items()])
+        t = csv.writer(f); t.writerow(['features', 'method', 'pictures', 'reference', *COLUMNS]); t.writerows([name, m, *v.values()] for m, v in res.items())
+    write_tex(out/'real.tex', ['method', 'FID', 'precision', 'recall', 'F1', 'realism', 'LPIPS of pairs', 'LPIPS to input'], [[m, *_scores(v)] for m, v in res.items()])
     return res
 
-def _scores(v, none): return [_num(v[c], 2 if c == 'fid' else 3, none) for c in COLUMNS]
+def _scores(v): return [_num(v[c], 2 if c == 'fid' else 3) for c in COLUMNS]
 
 def real_table(
     res:dict, # of evaluate_real
 ) -> str:
     "The table as markdown. [C]"
     return '\n'.join(['| method | FID ↓ | precision ↑ | recall ↑ | F1 ↑ | realism ↑ | LPIPS of pairs | LPIPS to the input |', '|---|---|---|---|---|---|---|---|',
-                      *(f'| {m} | '+' | '.join(_scores(v, '–'))+' |' for m, v in res.items())])
+                      *(f'| {m} | '+' | '.join(_scores(v))+' |' for m, v in res.items())])
 
 def real_sheet(
     data:str|Path, # prepared set of masked photos
@@ -177,9 +189,9 @@ def real_sheet(
     return np.concatenate([np.concatenate(pairs[k:k+cols], 1) for k in range(0, len(pairs), cols)])
 
 # %% ../nbs/64_tables.ipynb #c9fd89fb
-def _parser(table, about, file):
+def _parser(table, about, file, **several):
     p = argparse.ArgumentParser(f'facecomp-eval {table}', description=about)
-    p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
+    p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', metavar='RUN', help='weights file or folder; the bundled ones by default'+('. NAME=RUN NAME=RUN …: several methods, in one table and one sheet' if several else ''), **several)
     p.add_argument('--out', default=f'runs/{table}', help='folder for the tables; run again to resume'); p.add_argument('--limit', type=int, help='so many pictures, spread over the set')
     p.add_argument('--file', default='auto', help=file); p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out')
     p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save N results, not chosen by hand, as sheet.png')
@@ -191,24 +203,56 @@ def _run(table, a, job, sheet):
         if a.sheet < 0: raise FacecompError("--sheet wants a number of results.")
         with warnings.catch_warnings(record=True) as said: warnings.simplefilter('always'); print(job())
         print(*dict.fromkeys(str(w.message) for w in said if w.category is UserWarning), f'Tables: {a.out}', sep='\n')
-        if a.sheet: write_picture(Path(a.out)/'sheet.png', sheet()); print(Path(a.out)/'sheet.png')
+        if a.sheet: sheet(Path(a.out)/'sheet.png'); print(Path(a.out)/'sheet.png')
     except FacecompError as e: sys.exit(f'facecomp-eval {table}: {e}')
 
 def occluders_main(argv=None):
     "facecomp-eval occluders: Table 3."
     p = _parser('occluders', f'PSNR, SSIM, LPIPS, PSNR in the hole under {", ".join(L2SFO)}; FID for whole test sets of {ENOUGH:,} faces and more.', "Inception's weights: a file, or the official download (default)")
     p.add_argument('--own', action='store_true', help="the set's own occluded pictures (L2SFO) instead of drawn occluders")
-    p.add_argument('--no-fid', action='store_true', help='leave FID out'); p.add_argument('--fid-of', nargs='+', default=FID_OF, choices=FID_OF, help='whose FID (the slow part); all of them by default'); a = p.parse_args(argv)
+    p.add_argument('--no-fid', action='store_true', help='leave FID out'); p.add_argument('--fid-of', nargs='+', default=FID_OF, choices=FID_OF, help='whose FID (the slow part); all of them by default'); masks_option(p, L2SFO, 'the six'); a = p.parse_args(argv)
     if a.own and a.sheet: p.error('--sheet shows drawn occluders: leave it out with --own.')
+    if a.own and a.masks != L2SFO: p.error('--masks draws occluders: leave it out with --own.')
     if a.own and a.fid_of != FID_OF: p.error('--fid-of chooses among the lines for drawn occluders: leave it out with --own.')
-    score = evaluate_pairs if a.own else functools.partial(evaluate_occluders, fid_of=tuple(a.fid_of))
+    score = evaluate_pairs if a.own else functools.partial(evaluate_occluders, masks=a.masks, fid_of=tuple(a.fid_of))
     _run('occluders', a, lambda: occluder_table(score(a.data, None if a.no_fid else 'inception', a.weights, a.out, limit=a.limit, with_lpips=not a.no_lpips, file=a.file, device=a.device)),
-         lambda: result_sheet(a.data, a.weights, a.sheet, L2SFO))
+         lambda at: write_picture(at, result_sheet(a.data, a.weights, a.sheet, a.masks)))
 
 def real_main(argv=None):
     "facecomp-eval real: Table 2."
-    p = _parser('real', 'Completions of really masked photos beside bare faces: precision, recall, F1, realism, LPIPS; FID from 1,000 photos.', "the features' weights: a file, or the official download (default)")
+    p = _parser('real', 'Completions of really masked photos beside bare faces: precision, recall, F1, realism, LPIPS; FID from 1,000 photos.', "the features' weights: a file, or the official download (default)", nargs='+')
     p.add_argument('--reference', required=True, help='prepared set of bare faces (its test split)'); p.add_argument('--references', type=int, metavar='N', help='so many faces of it; as many as masked photos by default')
     p.add_argument('--features', default='inception', choices=['inception', 'vgg'], help='vgg: fc2, as precision and recall were defined (no FID then)'); a = p.parse_args(argv)
-    _run('real', a, lambda: real_table(evaluate_real(a.data, a.reference, a.features, a.weights, a.out, a.limit, a.references, not a.no_lpips, a.file, device=a.device)),
-         lambda: real_sheet(a.data, a.out, a.sheet))
+    def job(): # several methods or one
+        a.weights = weights_given(a.weights); score = importlib.import_module(SEVERAL).rank_real if isinstance(a.weights, dict) else evaluate_real
+        return real_table(score(a.data, a.reference, a.features, a.weights, a.out, a.limit, a.references, not a.no_lpips, a.file, device=a.device))
+    def sheet(at):
+        if isinstance(a.weights, dict): importlib.import_module(SEVERAL).save_sheet(at, a.data, a.out, list(a.weights), a.sheet)
+        else: write_picture(at, real_sheet(a.data, a.out, a.sheet))
+    _run('real', a, job, sheet)
+
+# %% ../nbs/64_tables.ipynb #b787adfd
+def csv_table(
+    path:str|Path, # a table's CSV
+    columns:dict, # column → (title, digits, factor); a title that ends in ↑ or ↓ has its best bold; digits None: text as it is
+    rows:list=None, # of (label, {column: value}): lines that have these values, so called, in this order; all lines by default
+    bold:bool=True, # the best of a column
+) -> str: # markdown; what isn't there is –, what has NAME_low and NAME_high beside it is shown with them, a difference (A-B) with its sign
+    "A stored table, or a part of it. FacecompError for lines or columns that it doesn't have. [C]"
+    with Path(path).open(newline='') as f: lines = list(csv.DictReader(f))
+    if lost := [c for c in columns if c not in lines[0]]: raise FacecompError(f"{path} has no column {lost[0]!r}: there are {', '.join(lines[0])}.")
+    if rows is None: picked = [(None, r) for r in lines]
+    else:
+        picked = [(label, next((r for r in lines if all(r[k] == str(v) for k, v in want.items())), None)) for label, want in rows]
+        if lost := [label for label, r in picked if r is None]: raise FacecompError(f"{path} has no line for {lost[0]!r}.")
+    def cell(r, c, spec, best):
+        if spec[1] is None: return r[c]
+        scale = (spec[2] if len(spec) > 2 else 1); show = lambda k: ('+' if '-' in c and float(r[k] or 0) > 0 else '')+_num(float(r[k] or 'nan')*scale, spec[1], '–') if k in r else '–'
+        text = f'**{show(c)}**' if show(c) == best else show(c); low, high = show(c+'_low'), show(c+'_high')
+        return text+(f' ({low} to {high})' if '–' not in (low, high) else '')
+    def winner(c, spec): # as it is written: a tie has two
+        found = [float(r[c]) for _, r in picked if r.get(c) and not math.isnan(float(r[c]))] if bold and spec[0][-1] in '↑↓' and len(picked) > 1 else []
+        return _num((max if spec[0][-1] == '↑' else min)(found)*(spec[2] if len(spec) > 2 else 1), spec[1], '–') if found else None
+    tops = {c: winner(c, s) for c, s in columns.items()}; first = [''] if rows else []
+    return '\n'.join('| '+' | '.join(r)+' |' for r in ([*first, *(s[0] for s in columns.values())], ['---']*(len(columns)+len(first)),
+                     *([label][:len(first)]+[cell(r, c, s, tops[c]) for c, s in columns.items()] for label, r in picked)))

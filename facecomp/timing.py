@@ -15,6 +15,7 @@ from .core import FacecompError, atomic, isolated_rng
 from .daf import NETS, CompletionNet
 from .networks import NetConfig, count_parameters
 from .methods import METHODS, build
+from .metrics import write_tex
 
 # %% ../nbs/66_timing.ipynb #4b385159
 OURS = dict(zip(('ours-small', 'ours-paper'), ('small', 'paper'))) # name → shape of the network
@@ -68,7 +69,7 @@ def time_networks(
     finally: torch.set_num_threads(was)
     if out is not None:
         with atomic(Path(out)/'timing.csv') as p, p.open('w', newline='') as f: w = csv.DictWriter(f, rows[0]); w.writeheader(); w.writerows({k: round(v, 2) if isinstance(v, float) else v for k, v in r.items()} for r in rows)
-        with atomic(Path(out)/'timing.tex') as p: head, *lines = _cells(rows); p.write_text('\n'.join([r'\begin{tabular}{l'+'r'*(len(head)-1)+'}', ' & '.join(head)+r' \\', r'\hline', *(' & '.join(c)+r' \\' for c in lines), r'\end{tabular}', '']))
+        head, *lines = _cells(rows); write_tex(Path(out)/'timing.tex', head, lines)
     return rows
 
 def _cells(rows): # lines of strings, the head first

@@ -7,6 +7,7 @@ __all__ = ['Pretraining', 'sheet', 'hole_psnr', 'CompletionTraining', 'uses_fiel
 
 # %% ../nbs/50_trainer.ipynb #eea1e98b
 import argparse, collections, copy, json, math, os, sys, warnings
+from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
 from torch.utils.data import DataLoader
@@ -36,15 +37,15 @@ class Pretraining(Stage):
         acc, # Accelerator
     ):
         p = cfg.pretrain; self.cfg, self.acc, self.dataset = cfg, acc, PairFaces(faces, cfg.seed, p.augment, p.ramp, 'random' if cfg.occluder == 'own' else cfg.occluder, cfg.mix)
-        self.batch, self.steps, self.save_every, self.source = p.batch, p.steps, p.save_every, faces.fingerprint()
+        self.batch, self.steps, self.save_every, self.source = p.batch, p.steps, p.save_every, faces.fingerprint()+self.dataset.source
         with isolated_rng(cfg.seed):
             self.raw = SiameseNet(Encoder(cfg.net), cfg.net.widths()[-1], queue_size(p.queue, len(faces)), p.dim, p.m, p.tau, p.shuffle)
         if cfg.precision == 'float64': self.raw.double()
         if cfg.channels_last: self.raw.to(memory_format=torch.channels_last)
         if p.optimizer not in ('sgd', 'adam'): raise FacecompError(f"pretrain.optimizer must be 'sgd' or 'adam', not {p.optimizer!r}.")
         own = [q for q in self.raw.parameters() if q.requires_grad]
-        opt = (torch.optim.SGD(own, p.lr, p.momentum, weight_decay=p.weight_decay) if p.optimizer == 'sgd' else
-               torch.optim.Adam(own, p.lr, (p.momentum, .999), weight_decay=p.weight_decay))
+        opt = (torch.optim.SGD(own, p.lr, p.momentum, weight_decay=p.weight_decay, fused=True) if p.optimizer == 'sgd' else
+               torch.optim.Adam(own, p.lr, (p.momentum, .999), weight_decay=p.weight_decay, fused=True))
         self.net, self.opt = acc.prepare(self.raw.train(), opt); self.recent = collections.deque(maxlen=50)
 
     def lr(self, n): p = self.cfg.pretrain; return learning_rate(n, p.lr, p.steps, p.schedule, p.warmup)
@@ -55,11 +56,11 @@ class Pretraining(Stage):
         pair = lambda b: self.net(b['x_q'].contiguous(**lay), b['x_k'].contiguous(**lay), b['index'])
         loss, norm, terms, good = optimise(self.acc, self.net, self.opt, [batch], pair)
         if good: self.raw.update_keys()
-        stats = self.acc.reduce(torch.stack([v.float() for v in terms.values()]), 'mean')    # all processes see the same, and stop together
+        stats = torch.stack([v.float() for v in terms.values()])                             # all processes see the same, and stop together
         self.recent.append(stats.tolist()); queue_acc, batch_acc, _ = (sum(c)/len(c) for c in zip(*self.recent))
         message = collapse_message(queue_acc, batch_acc, self.batch) if len(self.recent) == self.recent.maxlen else None
         if message: raise FacecompError(f"At step {n+1}: {message}")
-        return loss, norm, dict(zip(terms, stats)), good
+        return loss, norm, terms, good
 
     def state(self): return dict(net=self.raw.state_dict(), opt=self.opt.state_dict(), recent=list(self.recent), scaler=_scaler(self.acc))
     def load(self, s):
@@ -93,18 +94,19 @@ def hole_psnr(
     net:torch.nn.Module, # completion network, left in the mode it was in
     faces:PreparedFaces, # usually of the validation split; face i comes under mask i mod 9
     batch:int=32,
-) -> float: # dB, mean over pictures, over hole pixels inside the photo
+) -> float: # dB, mean over the pictures that have hole pixels inside the photo, over these; NaN if none has
     "How well the hidden part comes back: the score that picks the best checkpoint. [C]"
     tests, was, p = TestFaces(faces), net.training, next(net.parameters()); k = len(tests.masks); net.eval(); out = []
     for b in DataLoader(torch.utils.data.Subset(tests, [i*k+i % k for i in range(len(faces))]), batch):
         y = net(b['x'].to(p)).pictures[0].float().cpu().clamp(0, 1); w = b['hole']*b['valid']
-        out.append(((y-b['y']).pow(2)*w).sum((1, 2, 3))/(3*w.sum((1, 2, 3))).clamp_min(1e-6))
+        n = 3*w.sum((1, 2, 3)); out.append((((y-b['y']).pow(2)*w).sum((1, 2, 3))/n)[n > 0])                # a hole wholly outside the photo says nothing
     net.train(was); return float((-10*torch.cat(out).clamp_min(1e-10).log10()).mean())
 
 # %% ../nbs/50_trainer.ipynb #39c506e6
 def _objective(cfg, faces, processes):
     "Recogniser (or None) and loss of stage 2; FacecompError for what they lack, or for a batch that can't be dealt"
     if cfg.batch % (cfg.accumulate*processes): raise FacecompError(f"A batch of {cfg.batch} can't be dealt to {processes} processes in {cfg.accumulate} parts each.")
+    if cfg.loss.where_adversarial and cfg.net.size < cfg.disc.least: raise FacecompError(f"disc.layers={cfg.disc.layers} judges pictures of {cfg.disc.least}² and larger, the network's are {cfg.net.size}²: fewer disc.layers.")
     judge = Embedder.load(cfg.loss.identity, faces.convention) if cfg.loss.where_identity and cfg.loss.identity else None
     return judge, CompletionLoss(cfg.loss, identity=judge)
 
@@ -120,7 +122,7 @@ class CompletionTraining(Stage):
     ):
         self.cfg, self.acc, self.val, self.convention = cfg, acc, val, faces.convention
         self.dataset = training_samples(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix)
-        self.batch, self.steps, self.save_every, self.max_bad, self.source = cfg.batch, cfg.steps, cfg.save_every, cfg.max_bad, faces.fingerprint(uses_fields(cfg))
+        self.batch, self.steps, self.save_every, self.max_bad, self.source = cfg.batch, cfg.steps, cfg.save_every, cfg.max_bad, faces.fingerprint(uses_fields(cfg))+self.dataset.source
         if cfg.loss.identity and not cfg.loss.identity_weight: warnings.warn("loss.identity names a recogniser, but loss.identity_weight is 0: there is no identity loss.")
         if cfg.loss.uv_weight and not cfg.net.fields: warnings.warn("net.fields is false: there is no loss on the field, whatever loss.uv_weight says.")
         judge, loss = _objective(cfg, faces, acc.num_processes); loss = loss.to(acc.device)
@@ -152,7 +154,7 @@ class CompletionTraining(Stage):
         loss, norm, terms, good = optimise(self.acc, self.net, self.opt, parts, paint, c.clip)
         if good: update_ema(self.ema, self.raw, min(c.ema, (n+1)/(10+n)))
         if self.disc is None or not good: return loss, norm, terms, good
-        for g in self.opt_disc.param_groups: g['lr'] = learning_rate(n, c.lr_disc, c.steps, c.schedule, c.warmup)
+        for g in self.opt_disc.param_groups: g['lr'] = learning_rate(n, c.lr_disc, c.steps, c.schedule_disc or c.schedule, c.warmup)
         judge = lambda pb: self.loss_fn.discriminator(self.judge, *pb)
         _, _, more, learnt = optimise(self.acc, self.judge, self.opt_disc, painted, judge, c.clip)
         return loss, norm, terms | more, good and learnt                            # a judge that can't learn ends the run as a painter would
@@ -167,7 +169,7 @@ class CompletionTraining(Stage):
         if s['scaler'] and self.acc.scaler is not None: self.acc.scaler.load_state_dict(s['scaler'])
     def postfix(self, loss, terms): return f"loss {loss:.3f} rec {terms['rec1'].item() if 'rec1' in terms else math.nan:.4f}"
     def sheet(self, batch): return sheet(self.ema, batch)
-    def validate(self): return hole_psnr(self.ema, self.val)
+    def validate(self): score = hole_psnr(self.ema, self.val); return None if math.isnan(score) else score
     def keep_best(self, out): export_weights(out, self.ema, self.cfg, self.convention, name='best.safetensors')
     def finish(self, out): export_weights(out, self.ema, self.cfg, self.convention)
 
@@ -197,10 +199,16 @@ def train(
     stages:tuple=(1, 2), # (1,): pre-training alone; (2,): completion alone, from cfg.init, else from the encoder in out/pretrain (unless pretrain.steps=0 leaves stage 1 out), else from random weights
 ) -> dict: # steps done, bad steps, best score, pictures a second, the last loss terms, of the last stage that ran
     "Stage 1 (where cfg.pretrain.steps asks for it and cfg.init doesn't replace it), then stage 2. [P, Sec. 3.4, 4.2]"
-    cfg = settle(cfg)
-    if cfg.threads: torch.set_num_threads(cfg.threads)
+    cfg, threads = settle(cfg), torch.get_num_threads()
+    try:
+        if cfg.threads: torch.set_num_threads(cfg.threads)
+        return _train(cfg, data, out, resume, progress, limit, stages)
+    finally: torch.set_num_threads(threads)
+
+def _train(cfg, data, out, resume, progress, limit, stages):
     out, start, res = Path(out), cfg.init, {}; faces = _faces(cfg, data, limit, fields=2 in stages); first, last = out/'pretrain', last_checkpoint(out)
-    val = _faces(cfg, data, cfg.val_faces, 'val') if cfg.val_every and 2 in stages else None       # what is missing is said before the first hour
+    try: val = _faces(cfg, data, cfg.val_faces, 'val') if cfg.val_every and 2 in stages else None       # what is missing is said before the first hour
+    except FacecompError as e: val, cfg = None, replace(cfg, val_every=0); warnings.warn(f"No scores while it trains, and no best.safetensors: {e}")
     if 2 in stages: training_samples(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix)
     if last and not resume and 2 in stages: raise FacecompError(f"{out} already holds a run ({last.name}): give --resume to go on with it, or another --out.")
     if 2 in stages: no_result(out)

@@ -5,7 +5,7 @@ import cv2, numpy as np, pytest, torch
 from facecomp.align import similarity, warp_picture
 from facecomp.core import FacecompError, portrait, read_picture, to_tensor
 from facecomp.distribution import INCEPTION, evaluate_fid, fid, inception_features, inception_weights, precision_recall, realism
-from facecomp.metrics import FeatureTable, evaluate, lpips_net, main, mask_names, psnr, ssim, summarise
+from facecomp.metrics import FEW, FeatureTable, evaluate, lpips_net, main, mask_names, psnr, ssim, summarise, warn_of_few
 from facecomp.occlude import TEST_MASKS
 from facecomp.occluders import ANCHORS, L2SFO, MaskTemplates
 
@@ -219,10 +219,12 @@ def test_names_of_occluders(tmp_path):
     "What a job and a table call them: the same wherever templates lie, another where they differ"
     assert mask_names(TEST_MASKS) == (TEST_MASKS, list(TEST_MASKS)) and mask_names('l2sfo')[0] == L2SFO and mask_names([bar])[1] == ['bar']
     a, b, c = templates(tmp_path/'a'/'masks'), templates(tmp_path/'b'/'masks'), templates(tmp_path/'c'/'masks', 91); one = lambda m: mask_names([m])[1][0]
-    assert one(MaskTemplates(a)).startswith('MaskTemplates-') and one(MaskTemplates(a)) == one(MaskTemplates(a)) == one(MaskTemplates(b)) != one(MaskTemplates(c))
+    assert one(MaskTemplates(a)).startswith('templates-') and one(MaskTemplates(a)) == one(MaskTemplates(a)) == one(MaskTemplates(b)) != one(MaskTemplates(c))
     masks, names = mask_names([MaskTemplates(a, k) for k in ('plain', 'other', 'plain_#333333')])
-    assert [n.rsplit('-', 1)[0] for n in names] == ['MaskTemplates-plain', 'MaskTemplates-other', 'MaskTemplates-#333333-plain'] and masks[1].kind == 'other'
-    for bad in ('mask', bar, (), [bar, bar], ['mask', 'mask'], [None], ['all']):
+    assert [n.rsplit('-', 1)[0] for n in names] == ['template-plain', 'template-other', 'template-plain_#333333'] and masks[1].kind == 'other'
+    by_name = [f'templates:{b}/{k}' for k in ('plain', 'other', 'plain_#333333')]; assert mask_names(by_name)[1] == names and mask_names([f'templates:{b}/*'])[1] == names[:2]
+    cv2.imwrite(str(b/'other.png'), cv2.imread(str(c/'other.png'), cv2.IMREAD_UNCHANGED)); assert [x == y for x, y in zip(mask_names(by_name)[1], names)] == [True, False, True]       # opened anew
+    for bad in ('mask', bar, (), [bar, bar], ['mask', 'mask'], [None], ['all'], ['hat']):
         with pytest.raises(FacecompError, match='occluder'): mask_names(bad)
 
 @pytest.fixture(scope='module')
@@ -248,6 +250,13 @@ def test_any_occluder_is_evaluated(drawn, tmp_path):
     with pytest.raises(FacecompError, match='another evaluation'): score(drawn, tmp_path/'a', [bar, 'n95'])
     with pytest.raises(FacecompError, match='list of occluders'): score(drawn, tmp_path/'b', 'n95')
     assert score(drawn, tmp_path/'six', 'l2sfo')['ours']['psnr'] == score(drawn, tmp_path/'tuple', L2SFO)['ours']['psnr']
+
+def test_few_faces_are_told(drawn, tmp_path):
+    "Two faces: a warning; with their spread known, by how much; and for all metrics that were scored"
+    with pytest.warns(UserWarning, match='2 faces are few: the means may be far off'): score(drawn, tmp_path, ('n95', 'kn95'))
+    v = np.random.default_rng(0).normal(size=(30, 9)); half = 1.96*(29/27/30)**.5*v.mean(1).std(ddof=1)
+    with pytest.warns(UserWarning, match=rf'30 faces are few.*PSNR ± {half:.2f} dB, SSIM ± {half:.4f}\.'): warn_of_few(dict(psnr=v, ssim=v, lpips=v*np.nan))
+    with warnings.catch_warnings(): warnings.simplefilter('error'); warn_of_few(dict(psnr=np.ones((FEW, 2))))
 
 def test_a_cut_line_is_made_again(drawn, tmp_path):
     "Half a number is a number, too: what has no end of line isn't taken for complete"

@@ -1,11 +1,11 @@
 "Glasses, cup, scarf, hand and MaskTheFace's templates from outside: what comes back, where it covers, that it repeats, what it refuses"
-import pickle
+import csv, json, pickle
 import cv2, numpy as np, pytest
 from facecomp.align import similarity, warp_picture, warp_points
 from facecomp.core import FacecompError, portrait, rng_for, write_picture
 from facecomp.faces import procedural_face
-from facecomp.occlude import KINDS, MORE, TEST_MASKS, occlude, occlude_for
-from facecomp.occluders import ANCHORS, L2SFO, MaskTemplates, draw_object, six_points
+from facecomp.occlude import KINDS, MORE, TEST_MASKS, find_occluder, occlude, occlude_for, two_views
+from facecomp.occluders import ANCHORS, L2SFO, MaskTemplates, draw_object, each_occluder, six_points
 
 NEW = L2SFO[1:]
 PINS = [(5, 40), (150, 5), (295, 40), (30, 130), (150, 195), (270, 130)]
@@ -141,6 +141,84 @@ def test_what_is_wrong_with_templates(folder, tmp_path, pic):
     for text, cfg in (('mask_a', '[p]\ntemplate: p.png\nmask_a: 1\n'), ("can't be read", 'template: p.png\n'), ('None of the templates', (folder/'masks.cfg').read_text())):
         (tmp_path/'e'/'masks.cfg').write_text(cfg); refused(text, lambda: MaskTemplates(tmp_path/'e'))
     template(folder/'plain.png', alpha=False); refused('alpha', lambda: occlude(*pic, MaskTemplates(folder, 'plain'), rng_for(0)))
+
+# ---- templates by name ----
+
+@pytest.fixture(scope='module')
+def two(tmp_path_factory):
+    "A folder with two kinds, red and blue"
+    at = tmp_path_factory.mktemp('masks'); text = ''
+    for n, c in (('red', (200, 40, 40)), ('blue', (40, 40, 200))):
+        template(at/f'{n}.png', c); text += f'[{n}]\ntemplate: {n}.png\n' + ''.join(f'{k}: {x}, {y}\n' for k, (x, y) in zip(ANCHORS, PINS))
+    (at/'masks.cfg').write_text(text); return at
+
+def test_a_word_is_the_object(two, pic):
+    word = f'templates:{two}'
+    for i in range(4): assert np.array_equal(occlude(*pic, word, rng_for(i))[0], MaskTemplates(two)(*pic, rng_for(i))[0])
+    assert np.array_equal(occlude(*pic, f'{word}/RED')[0], MaskTemplates(two, 'red')(*pic)[0])                   # a fixed one needs no chance
+    with pytest.raises(FacecompError, match='by chance'): occlude(*pic, word)
+    assert [m.kind for m in each_occluder([f'{word}/*'])] == ['red', 'blue'] and each_occluder(['n95', f'{word}/red'])[0] == 'n95'
+    assert all(not np.array_equal(q[0], k[0]) for q, k in (two_views(*pic, 0, 0, i, word) for i in range(40)))
+    kinds = [occlude_for(*pic, 0, 0, i, mix={word: 2, 'kn95': 1})[0] for i in range(40)]; white = np.mean([np.array_equal(k, occlude(*pic, 'kn95')[0]) for k in kinds]); assert .1 < white < .6
+
+def test_read_once(two, pic, monkeypatch):
+    "The pictures, and the table, once in a process; a fresh look only when asked for"
+    read, seen = cv2.imread, []; monkeypatch.setattr(cv2, 'imread', lambda p, *a: (seen.append(p), read(p, *a))[1]); word = f'templates:{two}'; find_occluder(word)
+    for i in range(20): occlude(*pic, word, rng_for(i)); occlude_for(*pic, 0, 0, i, mix={word: 1})
+    assert sorted(seen) == [str(two/'blue.png'), str(two/'red.png')]
+
+def test_a_word_that_leads_nowhere(two, pic, tmp_path):
+    (tmp_path/'e').mkdir(); word = f'templates:{two}'
+    for bad, says in ((f'templates:{tmp_path}/no/where', 'does not exist'), (f'templates:{tmp_path}/e', 'no masks.cfg'), (f'{word}/hat', 'there are red, blue'), (f'{word}/*', 'list of occluders'), ('templates:', 'masks.cfg'), ('temples:x', 'templates:')):
+        with pytest.raises(FacecompError, match=says): occlude(*pic, bad, rng_for(0))
+    with pytest.raises(FacecompError, match='surgical|no mask'): each_occluder([f'{word}/nine'])
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory):
+    "Six drawn faces at 64², prepared with fields; two of them test"
+    from facecomp.photos import encode_field, prepare
+    tmp = tmp_path_factory.mktemp('drawn'); f = [procedural_face(s, 96, aligned=False) for s in range(6)]; names = [f'{i}.png' for i in range(6)]
+    for n, x in zip(names, f): write_picture(tmp/'src'/'utkface'/n, x.picture)
+    (tmp/'src'/'utkface.csv').write_text('file,split\n'+''.join(f"{n},{'train' if n < '4' else 'test'}\n" for n in names)); np.savez(tmp/'m.npz', name=names, landmarks68=np.stack([x.landmarks for x in f]))
+    for size in (64, 128): prepare('utkface', tmp/'src', tmp/f'set{size}', size=size, landmarks=tmp/'m.npz', jobs=1, progress=False)
+    np.save(tmp/'set64'/'fields.npy', np.stack([encode_field(x.C, x.valid) for x in (procedural_face(s, 64) for s in range(6))])); return tmp
+
+def test_quality_command(two, drawn, tmp_path, capsys):
+    "facecomp-eval quality --masks: a column for each template, known by what it holds; what isn't there is said before anything is made"
+    from facecomp.metrics import main
+    ask = lambda *masks: main(['quality', '--data', str(drawn/'set128'), '--out', str(tmp_path/'q'), '--no-lpips', '--limit', '1', '--device', 'cpu', '--masks', *masks])
+    with pytest.raises(SystemExit) as e: ask(f'templates:{two}/hat')
+    assert 'there are red, blue' in str(e.value) and not (tmp_path/'q').exists()
+    ask(f'templates:{two}/*', 'n95'); said = capsys.readouterr().out; rows = [r['mask'] for r in csv.DictReader((tmp_path/'q'/'quality.csv').open()) if r['method'] == 'ours']
+    assert rows[0] == 'all' and rows[1].startswith('template-red-') and rows[2].startswith('template-blue-') and rows[3] == 'n95' and '1 faces are few' in said
+    assert json.loads((tmp_path/'q'/'job.json').read_text())['masks'] == rows[1:]
+    ask(f'templates:{two}/red', f'templates:{two}/blue', 'n95')                                  # the same job: it goes on
+    with pytest.raises(SystemExit) as e: ask(f'templates:{two}')
+    assert 'another evaluation' in str(e.value)
+
+def tiny(at, drawn, *settings, **kw):
+    from facecomp.trainer import main
+    main(['tiny', '--data', str(drawn/'set64'), '--out', str(at), '--set', 'net.size=64', 'steps=2', 'batch=2', 'save_every=1', 'sheet_every=0', 'pretrain.steps=2', 'pretrain.batch=2', 'pretrain.save_every=1', *settings, *kw.get('more', [])])
+
+def test_train_command(two, drawn, tmp_path):
+    "Both stages under templates, in a mix, in workers; a folder that isn't there stops the run before it begins; other templates are no resume"
+    tiny(tmp_path/'a', drawn, f'occluder=templates:{two}'); assert (tmp_path/'a'/'weights.safetensors').exists() and (tmp_path/'a'/'pretrain'/'encoder.safetensors').exists()
+    tiny(tmp_path/'b', drawn, 'workers=2', f'mix={{"mask":1,"templates:{two}":1}}'); assert json.loads((tmp_path/'b'/'config.json').read_text())['mix'] == {'mask': 1, f'templates:{two}': 1}
+    for bad, says in ((f'occluder=templates:{tmp_path}/no/where', 'does not exist'), (f'mix={{"mask":1,"templates:{two}/hat":1}}', 'there are red, blue'), (f'occluder=templates:{two}/red', 'two different masks')):
+        with pytest.raises(SystemExit) as e: tiny(tmp_path/'c', drawn, bad)
+        assert says in str(e.value) and not list((tmp_path/'c').glob('*'))
+    mine = tmp_path/'mine'; mine.mkdir(); [(mine/f.name).write_bytes(f.read_bytes()) for f in two.iterdir()]; more = [f'occluder=templates:{mine}', 'pretrain.steps=0']
+    tiny(tmp_path/'d', drawn, *more); tiny(tmp_path/'d', drawn, *more, 'steps=3', more=['--resume'])
+    template(mine/'red.png', (1, 2, 3))
+    with pytest.raises(SystemExit) as e: tiny(tmp_path/'d', drawn, *more, 'steps=4', more=['--resume'])
+    assert 'mask templates differ' in str(e.value)
+
+def test_real_templates_by_name(data_root):
+    folder = data_root/'data'/'mask_templates'; nine = each_occluder([f'templates:{folder}/nine']); assert len(nine) == 9 and len({m.name for m in nine}) == 9
+    x, L = face('grace_hopper', 128)
+    for k in ('surgical_green', 'KN95'):
+        y, a = occlude(x, L, f'templates:{folder}/{k}'); assert (at(a, L, [33, 51, 57]) > .9).all() and np.array_equal(y, MaskTemplates(folder, k)(x, L)[0])
+    assert len({occlude(x, L, f'templates:{folder}', rng_for(i))[0].tobytes() for i in range(40)}) == 6
 
 def test_the_real_templates(data_root):
     "MaskTheFace's own: the nine masks of the paper by their names, over nose and mouth, eyes free"

@@ -61,6 +61,9 @@ def test_celeba(tmp_path, faces):
     for root in (celeba(tmp_path/'a', faces), celeba(tmp_path/'b'/'celeba', faces).parent):          # torchvision puts it one folder down
         out = read_set('celeba', root); assert [r['split'] for r in out] == ['train']*3+['test']*2 and [r['identity'] for r in out] == [0, 1, 1, 2, 2]
     with pytest.warns(UserWarning, match='5 of 202,599'): read_set('celeba', tmp_path/'a')
+    with pytest.warns(UserWarning, match='l2sfo: 4 of at least 73,000 photos are there, 2 of 991 people'): read_set('l2sfo', l2sfo(tmp_path/'l', faces))
+    lfw = lay(tmp_path/'f', ['lfw/Ada_L/Ada_L_0001.jpg', 'lfw/Ada_L/Ada_L_0003.jpg', 'lfw/Bo_M/Bo_M_0001.jpg'], faces)
+    with pytest.warns(UserWarning, match='lfw: 3 of 13,233 photos are there, 2 of 5,749 people'): assert len(read_set('lfw', lfw)) == 3
     (tmp_path/'a'/'img_align_celeba'/'000005.jpg').unlink(); assert [r['split'] for r in read_set('celeba', tmp_path/'a')] == ['train']*3+['test']
 
 def test_celebahq_and_ffhq(tmp_path, faces):

@@ -2,13 +2,16 @@
 import csv, importlib.util, shutil, warnings
 from pathlib import Path
 import numpy as np, pytest, torch
-from facecomp.core import FacecompError, read_picture, rng_for, to_tensor, to_uint8, write_picture
+from facecomp.contest import export_method
+from facecomp.core import ASSETS, FacecompError, isolated_rng, read_picture, rng_for, to_tensor, to_uint8, write_picture
 from facecomp.distribution import precision_recall, realism
 from facecomp.faces import procedural_face
+from facecomp.methods import build
 from facecomp.metrics import TABLES, main, net_for, psnr, ssim
 from facecomp.occlude import occlude
 from facecomp.occluders import L2SFO
 from facecomp.photos import PreparedFaces, TestFaces, prepare
+from facecomp.setups import method_config, override_method
 from facecomp.tables import ENOUGH, evaluate_occluders, evaluate_real, occluder_table, real_sheet, real_table
 
 def crude(x): return torch.nn.functional.adaptive_avg_pool2d(x, 8).mean(1).flatten(1)
@@ -157,3 +160,37 @@ def test_sheet_of_portraits(tmp_path, capsys):
         with pytest.raises(SystemExit): script.main([f'ours={weights}', *bad, '-o', str(tmp_path/'no.png')])
     with pytest.raises(SystemExit, match='NAME=WEIGHTS'): script.main([str(weights), '-o', str(tmp_path/'no.png')])
     assert not (tmp_path/'no.png').exists()
+
+def test_two_methods_on_real_masks(sets, tmp_path, monkeypatch, capsys):
+    "One table and one sheet; broken off within the second method it goes on there"
+    class Crude(torch.nn.Module): # stands in for Inception
+        def forward(self, x):
+            seen.append(len(x))
+            if len(seen) > stop: raise KeyboardInterrupt
+            return crude(x)
+    seen, stop, scored = [], 1000, []
+    class Counted(Pairs):
+        def forward(self, a, b, normalize): scored.append(1); return super().forward(a, b, normalize)
+    monkeypatch.setattr('facecomp.tables.open_features', lambda *a: Crude()); monkeypatch.setattr('facecomp.tables.lpips_net', Counted)
+    cfg = override_method(method_config('dfnet-small', 128), ['net.base=8', 'net.widest=32'])
+    with isolated_rng(0): export_method(tmp_path/'dfnet', build(cfg.method, cfg.size, **cfg.net), cfg, PreparedFaces(sets/'masked_set').convention)
+    ask = lambda out, *weights: main(['real', '--data', str(sets/'masked_set'), '--reference', str(sets/'bare_set'), '--out', str(tmp_path/out), '--device', 'cpu', '--sheet', '4', '--weights', *weights])
+    ours, theirs = str(ASSETS/'weights.safetensors'), str(tmp_path/'dfnet')
+    ask('both', f'ours={ours}', f'df_net={theirs}')
+    said, both = capsys.readouterr().out, list(csv.DictReader((tmp_path/'both'/'real.csv').open()))
+    assert [r['method'] for r in both] == ['masked', 'ours', 'df_net', 'bare faces'] and sum(seen) == 2+5+2*5+10 and len(scored) == 5*(2+2*2)        # pairs of two lines, pairs and change of two methods
+    assert abs(read_picture(tmp_path/'both'/'sheet.png').shape[1]-3*128) <= 1 and r'df\_net & -- & ' in (tmp_path/'both'/'real.tex').read_text() and (tmp_path/'both'/'real.md').read_text() in said
+    for m, w in (('ours', ours), ('df_net', theirs)):                         # the lines of each network alone
+        ask(f'one_{m}', w)
+        alone = {r['method']: r for r in csv.DictReader((tmp_path/f'one_{m}'/'real.csv').open())}
+        for r in both:
+            if r['method'] != {'ours': 'df_net', 'df_net': 'ours'}[m]:
+                assert {k: v for k, v in r.items() if k != 'method'} == {k: v for k, v in alone['ours' if r['method'] == m else r['method']].items() if k != 'method'}
+    seen.clear(); stop = 1+5+10+1+2; capsys.readouterr()                       # a call a photo; a first one a method, for the length of a vector
+    with pytest.raises(KeyboardInterrupt): ask('parts', f'ours={ours}', f'df_net={theirs}')
+    assert (tmp_path/'parts'/'ours'/'real.csv').exists() and not (tmp_path/'parts'/'real.csv').exists() and len(list((tmp_path/'parts'/'df_net'/'completed').iterdir())) == 3
+    stop = 1000; seen.clear(); ask('parts', f'ours={ours}', f'df_net={theirs}')
+    assert sum(seen) == 2+3 and capsys.readouterr().out.replace('parts', 'both') == said
+    for f in ('real.csv', 'real.tex', 'real.md', 'sheet.png'): assert (tmp_path/'parts'/f).read_bytes() == (tmp_path/'both'/f).read_bytes()
+    with pytest.raises(SystemExit, match='another evaluation'): ask('both', f'df_net={ours}')
+    with pytest.raises(SystemExit, match="can't be a method's name"): ask('both', f'bare={ours}')

@@ -1,11 +1,15 @@
 "Verification against scikit-learn and against the slow way; on real faces where there are some."
-import importlib.util, warnings
+import csv, importlib.util, warnings
 from unittest.mock import patch
 import numpy as np, pytest, torch
-from facecomp.core import FacecompError, to_tensor
-from facecomp.metrics import main
+from facecomp.contest import export_method
+from facecomp.core import ASSETS, FacecompError, isolated_rng, to_tensor, write_picture
+from facecomp.faces import procedural_face
+from facecomp.methods import build
+from facecomp.metrics import FeatureTable, main
 from facecomp.photos import PreparedFaces, prepare, read_set
-from facecomp.verification import (auc, best_threshold, bootstrap, dlib_embedder, fold_accuracy, lfw_pairs, markdown_table, pool_templates, read_pairs,
+from facecomp.setups import method_config, override_method
+from facecomp.verification import (_bends, _stats, auc, best_threshold, bootstrap, dlib_embedder, fold_accuracy, lfw_pairs, markdown_table, pool_templates, read_pairs,
                                    roc, open_embedder, template_scores, tpr_at, verify, weighted_stats)
 
 @pytest.fixture(params=[None, 2, 1])
@@ -58,6 +62,17 @@ def test_bootstrap_draws_persons():
     assert (lo, hi) == pytest.approx(np.quantile(values, [.025, .975]), abs=.02)
     assert (bootstrap(s, y, who, n=50) == bootstrap(s, y, who, n=50)).all() and not bootstrap(s, y, who, n=50, minus=s).any()
 
+@pytest.mark.filterwarnings('ignore:FPR')
+def test_bends_are_the_curve(scored):
+    "a list alone, and three as one, from counts at the scores of same pairs"
+    s, y = scored
+    S = np.stack([s, s[::-1], np.sort(s)])
+    T, F = _bends(S, y)
+    n = int((~y).sum())
+    want = lambda s, y: [auc(s, y), tpr_at(s, y, .01), tpr_at(s, y, .1), tpr_at(s, y, 1)]
+    np.testing.assert_allclose(_stats(T, F, [n]*3, (.01, .1, 1)), [want(x, y) for x in S], atol=1e-12)
+    np.testing.assert_allclose(_stats(T.sum(0)[None], F.sum(0)[None], [3*n], (.01, .1, 1)), [want(S.ravel(), np.tile(y, 3))], atol=1e-12)
+
 def test_folds_by_brute_force(scored):
     s, y = scored
     fold = np.arange(200) % 4
@@ -95,6 +110,71 @@ def test_development_list(tmp_path):
     "LFW's View 1 has one number in its first line"
     (tmp_path/'p.txt').write_text('1\nA\t1\t2\nA\t1\tB C\t3\n')
     assert read_pairs(tmp_path/'p.txt') == [('A/A_0001', 'A/A_0002', True, 0), ('A/A_0001', 'B C/B C_0003', False, 0)]
+
+# ---- several methods ----
+
+class Pixels(torch.nn.Module):
+    def forward(self, x): return torch.nn.functional.adaptive_avg_pool2d(x, 12).flatten(1)
+
+@pytest.fixture(scope='module')
+def people(tmp_path_factory):
+    "six drawn people in LFW's layout, a network that has learnt nothing, and an embedder of pixels"
+    tmp = tmp_path_factory.mktemp('people')
+    who = {f'P{k}/P{k}_{j+1:04}.png': procedural_face(100*k+j, 160, identity=k, aligned=False) for k in range(6) for j in range(2)}
+    for n, f in who.items(): write_picture(tmp/'src'/n, f.picture)
+    np.savez(tmp/'m.npz', name=list(who), landmarks68=np.stack([f.landmarks for f in who.values()]))
+    pairs = [l for f in (0, 3) for l in (*(f'P{f+k}\t1\t2' for k in range(3)), *(f'P{f+k}\t1\tP{f+(k+1) % 3}\t2' for k in range(3)))]
+    (tmp/'src'/'pairs.txt').write_text('\n'.join(['2\t3', *pairs, '']))
+    prepare('lfw', tmp/'src', tmp/'set', landmarks=tmp/'m.npz', jobs=1, progress=False)
+    cfg = override_method(method_config('dfnet-small', 128), ['net.base=8', 'net.widest=32'])
+    with isolated_rng(0): export_method(tmp/'dfnet', build(cfg.method, cfg.size, **cfg.net), cfg, PreparedFaces(tmp/'set').convention)
+    with warnings.catch_warnings(): warnings.simplefilter('ignore'); torch.jit.script(Pixels()).save(str(tmp/'pixels_12.pt'))
+    return tmp
+
+def test_two_methods_from_the_shell(people, tmp_path, capsys, monkeypatch):
+    "Broken off at every stage and started again, it says what one run says, and makes nothing twice"
+    ask = lambda out, *more, weights=(f"ours={ASSETS/'weights.safetensors'}", f"df_net%={people/'dfnet'}"): main(
+        ['verify', '--data', str(people/'set'), '--embedder', f"facexzoo:{people/'pixels_12.pt'}", '--weights', *weights, '--masks', 'n95', 'cloth_#515151', '--out', str(out), '--device', 'cpu', *more])
+    ask(tmp_path/'whole')
+    said, files = capsys.readouterr().out, {p.name for p in (tmp_path/'whole').iterdir()}
+    assert [l.split('|')[1].strip() for l in said.splitlines() if l.startswith('|')] == ['probe', '---', 'masked', 'ours', 'df_net%', 'untouched']
+    assert files == {'job.json', 'features.npy', 'features_done.npy', 'verification.csv', 'verification.tex', 'verification.md', 'roc.png', 'ours', 'df_net%'}
+    put, made = FeatureTable.put, []
+    def tired(self, i, versions, v):
+        if len(made) >= stop: raise KeyboardInterrupt
+        made.append((self.files[0].parent.name, i, *versions)); put(self, i, versions, v)
+    monkeypatch.setattr(FeatureTable, 'put', tired)
+    for stop in (3, 14, 25, 1000):
+        try: ask(tmp_path/'parts'); break
+        except KeyboardInterrupt: assert not (tmp_path/'parts'/'verification.csv').exists()
+    assert stop == 1000 and len(set(made)) == len(made) == 12+6+2*6       # untouched; six probes masked; completed by each
+    assert capsys.readouterr().out.replace('parts', 'whole') == said
+    for f in ('verification.csv', 'verification.tex', 'verification.md', 'roc.png', 'ours/scores.npz', 'df_net%/verification.csv'):
+        assert (tmp_path/'parts'/f).read_bytes() == (tmp_path/'whole'/f).read_bytes(), f
+    tex = (tmp_path/'whole'/'verification.tex').read_text()
+    assert r'pixels\_12 & df\_net\% & ' in tex and 'nan' not in tex and tex.count(' to ') >= 4*3+2*3
+    rows = {r['probe']: r for r in csv.DictReader((tmp_path/'whole'/'verification.csv').open())}
+    for m in ('ours', 'df_net%'):                                             # each line by hand, from the scores
+        with np.load(tmp_path/'whole'/m/'scores.npz') as d: d = dict(d)
+        assert float(rows[m]['auc']) == pytest.approx(np.mean([auc(s, d['same']) for s in d['completed']]), abs=1e-6)
+        assert float(rows[m]['auc-masked']) == pytest.approx(float(rows[m]['auc'])-float(rows['masked']['auc']), abs=2e-6)
+        lo, hi = bootstrap(d['completed'], d['same'], d['persons'], minus=d['masked'])[:, 0]
+        assert (float(rows[m]['auc-masked_low']), float(rows[m]['auc-masked_high'])) == pytest.approx((lo, hi), abs=1e-6)
+
+def test_one_network_is_what_it_was(people, tmp_path, capsys):
+    "--weights FILE, also of a file whose name holds =; a folder is for one or for several"
+    ask = lambda out, *weights: main(['verify', '--data', str(people/'set'), '--embedder', f"facexzoo:{people/'pixels_12.pt'}", '--weights', *weights, '--masks', 'n95', '--out', str(out), '--device', 'cpu', '--limit', '6'])
+    (tmp_path/'uv=0.1').symlink_to(people/'dfnet')
+    ask(tmp_path/'one', str(tmp_path/'uv=0.1'))
+    said = capsys.readouterr().out
+    assert '| completed − masked |' in said and np.load(tmp_path/'one'/'features.npy').shape == (12, 3, 432)
+    ask(tmp_path/'one', str(people/'dfnet'))
+    assert capsys.readouterr().out == said                                    # the same weights by another path
+    with pytest.raises(SystemExit, match='another evaluation'): ask(tmp_path/'one', f"a={people/'dfnet'}")
+    ask(tmp_path/'many', f"a={people/'dfnet'}")
+    with pytest.raises(SystemExit, match='another evaluation'): ask(tmp_path/'many', str(people/'dfnet'))
+    with pytest.raises(SystemExit, match='NAME=RUN'): ask(tmp_path/'x', str(people/'dfnet'), str(people/'dfnet'))
+    assert not (tmp_path/'x').exists()
 
 # ---- real faces ----
 
