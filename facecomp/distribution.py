@@ -88,15 +88,20 @@ class ByteFeatures(nn.Module):
     @torch.no_grad()
     def forward(self, x): f = self.net((x.clamp(0, 1)*255).round().byte()); return (f[0] if isinstance(f, (tuple, list)) else f).flatten(1).float()
 
+class _Centred(nn.Module): # the same layers, with pytorch-fid's way in
+    def __init__(self, net): super().__init__(); self.net = net; net.Conv2d_1a_3x3.register_forward_pre_hook(lambda layer, args: self.x)
+    def forward(self, x): self.x = nn.functional.interpolate(x.float()/255, (299, 299), mode='bilinear')*2-1; return self.net(x)
+
 def inception_features(
     where:str|Path='auto', # see inception_weights
     antialias:bool=False, # False: TensorFlow 1's bilinear resize, the classic number; True: antialiased, torchmetrics' default
+    centres:bool=False, # True: resized about pixel centres and brought to 2x-1, pytorch-fid's number
 ) -> ByteFeatures: # (B,3,H,W) in [0,1] → (B,2048)
     "FID's Inception, pool3 features, of torchmetrics and torch-fidelity. [P: FID; R: resize]"
     from torchmetrics.image.fid import NoTrainInceptionV3
     with tempfile.TemporaryDirectory() as d:                                                    # torch-fidelity reads a path, and would unpickle anything in it
         torch.save(inception_weights(where), Path(d)/'w.pth')
-        try: return ByteFeatures(NoTrainInceptionV3('inception-v3-compat', ['2048'], str(Path(d)/'w.pth'), antialias), 2048)
+        try: net = NoTrainInceptionV3('inception-v3-compat', ['2048'], str(Path(d)/'w.pth'), antialias); return ByteFeatures(_Centred(net) if centres else net, 2048)
         except RuntimeError as e: raise FacecompError(f"{where} does not fit FID's Inception: {str(e).splitlines()[1].strip()[:150]}") from None
 
 def vgg_features(
@@ -150,13 +155,14 @@ def realism(
 
 # %% ../nbs/63_distribution.ipynb #ff1ac90b
 def open_features(
-    features, # 'inception', 'vgg', or a callable (B,3,S,S) in [0,1] → (B,D), which stays as it is
+    features, # 'inception', 'pytorch-fid' (Inception with its way in), 'vgg', or a callable (B,3,S,S) in [0,1] → (B,D), which stays as it is
     file:str|Path='auto', # weights of Inception or VGG
     antialias:bool=False, # Inception's resize
 ): # callable (B,3,S,S) in [0,1] → (B,D)
     "Find a feature extractor by name. [C]"
-    if not callable(features) and features not in ('inception', 'vgg'): raise FacecompError(f"features must be 'inception', 'vgg' or a callable, not {features!r}.")
-    return features if callable(features) else inception_features(file, antialias) if features == 'inception' else vgg_features(file)
+    if callable(features): return features
+    if features not in ('inception', 'pytorch-fid', 'vgg'): raise FacecompError(f"features must be 'inception', 'pytorch-fid', 'vgg' or a callable, not {features!r}.")
+    return vgg_features(file) if features == 'vgg' else inception_features(file, antialias, features == 'pytorch-fid')
 
 METHODS = ('ours', 'occluded', 'telea')
 COLUMNS = ('fid', 'precision', 'recall', 'f1', 'realism')
@@ -164,7 +170,7 @@ COLUMNS = ('fid', 'precision', 'recall', 'f1', 'realism')
 @torch.no_grad()
 def evaluate_fid(
     data:str|Path, # prepared set with a test split
-    features, # 'inception', 'vgg' (then without FID), or any callable (B,3,S,S) in [0,1] → (B,D)
+    features, # 'inception', 'pytorch-fid', 'vgg' (then without FID), or any callable (B,3,S,S) in [0,1] → (B,D)
     weights:str|Path=None, # completion network; the bundled one by default
     out:str|Path='runs/fid', # folder: features, fid.csv, fid.tex
     masks:tuple=TEST_MASKS, # occluders, see mask_names
@@ -219,7 +225,7 @@ def main(argv=None):
                                 'Distance of completions to the untouched test photos: FID, precision, recall, F1, realism, for each of nine masks, then averaged.')
     p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
     p.add_argument('--out', default='runs/fid', help='folder for features and tables; run again to resume')
-    p.add_argument('--features', default='inception', choices=['inception', 'vgg'], help="vgg: fc2, as precision and recall were defined (no FID then)")
+    p.add_argument('--features', default='inception', choices=['inception', 'pytorch-fid', 'vgg'], help="pytorch-fid: Inception with pictures resized as there; vgg: fc2, as precision and recall were defined (no FID then)")
     p.add_argument('--file', default='auto', help="the features' weights: a file, or the official download (default)")
     p.add_argument('--antialias', action='store_true', help="antialias when resizing to 299² (not the classic number)")
     p.add_argument('--methods', nargs='+', default=METHODS, choices=METHODS)
