@@ -247,12 +247,12 @@ def csv_table(
         if lost := [label for label, r in picked if r is None]: raise FacecompError(f"{path} has no line for {lost[0]!r}.")
     def cell(r, c, spec, best):
         if spec[1] is None: return r[c]
-        scale = (spec[2] if len(spec) > 2 else 1); show = lambda k: ('+' if '-' in c and float(r[k] or 0) > 0 else '')+_num(float(r[k] or 'nan')*scale, spec[1], '–') if k in r else '–'
+        scale = (spec[2] if len(spec) > 2 else 1); show = lambda k: ('+' if '-' in c and float(r[k] or 0) > 0 else '')+_num(float(r[k] or 'nan')*scale, spec[1]) if k in r else '–'
         text = f'**{show(c)}**' if show(c) == best else show(c); low, high = show(c+'_low'), show(c+'_high')
         return text+(f' ({low} to {high})' if '–' not in (low, high) else '')
     def winner(c, spec): # as it is written: a tie has two
         found = [float(r[c]) for _, r in picked if r.get(c) and not math.isnan(float(r[c]))] if bold and spec[0][-1] in '↑↓' and len(picked) > 1 else []
-        return _num((max if spec[0][-1] == '↑' else min)(found)*(spec[2] if len(spec) > 2 else 1), spec[1], '–') if found else None
+        return _num((max if spec[0][-1] == '↑' else min)(found)*(spec[2] if len(spec) > 2 else 1), spec[1]) if found else None
     tops = {c: winner(c, s) for c, s in columns.items()}; first = [''] if rows else []
     return '\n'.join('| '+' | '.join(r)+' |' for r in ([*first, *(s[0] for s in columns.values())], ['---']*(len(columns)+len(first)),
                      *([label][:len(first)]+[cell(r, c, s, tops[c]) for c, s in columns.items()] for label, r in picked)))
