@@ -148,7 +148,7 @@ def _notes(out): # folder → note, in the order of the table; lines about folde
             if run.name == f'{row}_{seed}': notes[run.name] = n
             else: left.append(f'{run.name}: it holds {row}_{seed}, under another name')
         except FileNotFoundError: left.append(f'{run.name}: not finished')
-        except (FacecompError, ValueError, KeyError, TypeError) as e: left.append(f"{run.name}: its scores.json can't be read ({e})")
+        except (FacecompError, ValueError, KeyError, TypeError, AttributeError) as e: left.append(f"{run.name}: its scores.json can't be read ({e})")
     place = lambda r: (list(ROWS).index(r['row']), 0) if r['row'] in ROWS else (len(ROWS), float(r['row'][3:]))
     return dict(sorted(notes.items(), key=lambda n: (place(n[1]['scores']), n[1]['scores']['seed']))), left
 
