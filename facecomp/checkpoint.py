@@ -8,11 +8,10 @@ __all__ = ['CHECKPOINT', 'WEIGHTS', 'DamagedCheckpoint', 'save_checkpoint', 'loa
            'export_weights', 'load_weights', 'export_encoder', 'start_from']
 
 # %% ../nbs/46_checkpoint.ipynb #6ad487b3
-import ast, csv, functools, hashlib, inspect, json, warnings
+import ast, csv, functools, hashlib, inspect, json, sys, warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 import torch
-from . import __version__
 from .core import FacecompError, atomic
 from .config import Config
 from .networks import NetConfig
@@ -100,7 +99,7 @@ def made_on(
 ) -> dict: # version of facecomp and torch, device, processes
     "Where a file comes from, to be written into it. [C]"
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type.upper()
-    return dict(facecomp=__version__, torch=str(torch.__version__), device=name, processes=processes)
+    return dict(facecomp=sys.modules[FacecompError.__module__.partition('.')[0]].__version__, torch=str(torch.__version__), device=name, processes=processes)
 
 # %% ../nbs/46_checkpoint.ipynb #11430aa6
 def cut_log(
