@@ -4,13 +4,13 @@ python data_scripts/estimate_cost.py PRESET|config.json [--set key=value …] [-
 python data_scripts/estimate_cost.py --check        # the rule against the steps that were measured (FACECOMP_DATA for the recogniser)
 python data_scripts/estimate_cost.py --table        # the tables of notebooks 80 and 81
 
-Counted, on drawn faces, with batches of one and two: multiply-adds, kernels (operations that write something new), what the forward pass saves for the backward pass,
+Counted, on drawn faces, with batches of one and two (pairs: two and three): multiply-adds, kernels (operations that write something new), what the forward pass saves for the backward pass,
 and the bytes alive after every operation. These are straight lines in the batch, so the highest of them at any batch is known. bf16 is counted as CUDA's autocast
 keeps it (group norm in float32), its products computed in float32. VGG has random weights, and so has a LightCNN whose file isn't there.
 
 Memory = what is held all the time + the highest point of a step. Time of a step = LAUNCH · kernels + multiply-adds · batch / RATE, but not less than the data takes.
 Both constants are from the bundled weights' training (notebook 81; one H200, bf16, not compiled): 66 ms a step of 64, 106 ms a step of 128, so 26 ms for 2,288 kernels
-and 0.625 ms for the 20.9 G of each picture. RATE is a thirteenth of what large matrix products reach on that card (some 450 T/s: 81): such steps wait for memory. It is the
+and 0.625 ms for the 20.9 G of each picture. RATE is a thirteenth of what large matrix products reach on that card (some 450 T/s: 81): such steps seem to wait for memory. It is the
 same in float32, as far as one step of it tells (`--check`). A process draws 147 pictures or 87 pairs a second at 128² (81: 14 processes, 2,062 or 1,222);
 at 256² it takes 2.3 times as long (timed on a CPU, drawn faces).
 
