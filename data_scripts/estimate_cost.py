@@ -169,7 +169,7 @@ def report(name, cfg, which, photos, batch, card):
         if which == 2 and not k.fits(card, batch, parts, val):
             enough = next((n for n in range(2, batch+1) if batch % n == 0 and k.fits(card, batch, n, val)), None)
             print(f"                accumulate={enough} would make it fit" if enough else "                no accumulate makes it fit")
-    print(f"time            {1e3*step:.0f} ms a step ({1e3*LAUNCH*c.kernels*parts:.0f} of it starting kernels; its data {1e3*data:.0f} ms from {workers or 'no'} process{'es'*(workers != 1)} beside it): {span(hours)} on one H200")
+    print(f"time            {1e3*step:.0f} ms a step ({1e3*LAUNCH*c.kernels*parts:.0f} of it starting kernels; its data {1e3*data:.0f} ms {f'beside it, from {workers} process'+'es'*(workers > 1) if workers else 'before it'}): {span(hours)} on one H200")
 
 
 def largest(cost, card, val=0): # pictures that fit at once
