@@ -218,6 +218,7 @@ def build_demo(
         folder, good = room(), []; progress((0, len(files)), unit='files'); yield rows, None, f"0 of {len(files)}", (folder, good, rows, len(files))
         for name, target, said in complete_files(nets[weights], files, folder, mode, strength):
             rows.append([name, 'completed' if target else 'left out', said]); good += [target]*bool(target); progress((len(rows), len(files)), unit='files')
+            if (folder/'cancelled').exists(): return                                        # Cancel has said its last word already
             os.utime(folder); yield rows, None, f"{len(rows)} of {len(files)}", (folder, good, rows, len(files))
         yield rows, packed(folder, good, rows), f"{len(good)} of {len(files)} completed.", ()
     def packed(folder, good, rows): # the zip of what is done
@@ -227,8 +228,10 @@ def build_demo(
         return str(folder/'completed.zip') if good else None
     def ended(so_far): # what is done isn't lost; () of a batch that was through before the click
         if so_far is None: return gr.skip(), 'Cancelled.'
-        if not so_far: return gr.skip(), gr.skip()
-        folder, good, rows, n = so_far; return packed(folder, good, rows), f"Cancelled after {len(rows)} of {n} files, {len(good)} completed."
+        if not so_far or not so_far[0].exists(): return gr.skip(), gr.skip()
+        folder, good, rows, n = so_far; (folder/'cancelled').touch(); return packed(folder, good, rows), f"Cancelled after {len(rows)} of {n} files, {len(good)} completed."
+    def settled(so_far): # what was on its way at the click may have come after it: said once more
+        time.sleep(1); return ended(so_far) if so_far and (so_far[0]/'cancelled').exists() else (gr.skip(), gr.skip())
 
     ANY, kw = [str(i+1) for i in range(32)], dict(format='png', object_fit='contain', buttons=['download', 'fullscreen'])
     with gr.Blocks(title='facecomp', analytics_enabled=False, delete_cache=(60, KEEP)) as demo:
@@ -298,7 +301,7 @@ def build_demo(
         for event in (own.upload, own.input, own.clear): event(None, [own], [who], js=f"p => p ? 'own' : '{PORTRAITS[0]}'", api_visibility='private')
         put.click(cover, [who, own, kind, weights], [three, db, masked], api_name='put_mask', api_description='Cover a portrait, or one\'s own photo, by a mask, and complete it.', **one)
         running = go.click(batch, [files, mode2, strength2, weights], [table, zipped, state, so_far], api_name='batch', api_description='Complete many files.', concurrency_limit=1)
-        stop.click(ended, [so_far], [zipped, state], cancels=[running], api_visibility='private', queue=False)
+        stop.click(ended, [so_far], [zipped, state], cancels=[running], api_visibility='private', queue=False).then(settled, [so_far], [zipped, state], api_visibility='private', queue=False, show_progress='hidden')
 
     def guard(part):                                                                        # a damaged upload: one sentence too
         send = part.preprocess

@@ -272,6 +272,10 @@ def test_readme_lists_every_notebook():
     table = [n for i,n in enumerate(listed) if n not in listed[:i]]
     assert table == [b.stem for b in BOOKS if b.stem != 'index'], 'the reading order and nbs/ differ'
 
+def test_readme_lists_every_script():
+    told = (ROOT/'README.md').read_text(encoding='utf-8').partition('## The scripts')[2]
+    assert not [p.name for p in (ROOT/'data_scripts').glob('*.py') if f'`{p.name}`' not in told]
+
 def test_readme_has_no_gaps(): assert '…' not in readme(), 'a place that was left to be filled in'
 
 def paper_table(): return re.findall(r'^\| .* \| \[(\w+)\]\(nbs/\w+\.ipynb\) \| `facecomp\.(\w+)\.(\w+)` \|$', readme(), re.M)
