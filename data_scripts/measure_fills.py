@@ -1,10 +1,10 @@
-"""Why completion does, or doesn't, help a recogniser: pairs of LFW, the hole of the second photo filled in seven ways.
+"""Why completion does, or doesn't, help a recogniser: pairs of LFW, the hole of the second photo filled in eight ways.
 
-    python data_scripts/measure_fills.py PREPARED_LFW [--embedder dlib] [--train PREPARED] [--pairs 400] [--mask surgical_blue] [--weights FILE]
+    python data_scripts/measure_fills.py PREPARED_LFW [--embedder dlib] [--train PREPARED] [--pairs 400] [--mask surgical_blue] [--weights FILE] [--out TABLE.csv]
 
-masked, completed (ours), mean face (of --train, colour-matched), grey, the truth blurred (σ 3 pixels), the lower face of somebody else (drawn by chance), half ours and half the truth, the truth.
+masked, completed (ours), mean face (of --train, colour-matched), grey, the truth blurred (σ 3 pixels), the lower face of somebody else (drawn by chance), half ours and half the truth, the truth; in the order of their AUC.
 """
-import argparse, sys
+import argparse, csv, sys
 import cv2, numpy as np, torch
 from tqdm.auto import tqdm
 from facecomp.core import FacecompError, rng_for, to_tensor, to_uint8
@@ -25,7 +25,7 @@ def fills(d, other, net, mean):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('data'); p.add_argument('--embedder', default='dlib'); p.add_argument('--train', help='prepared set that the mean face is taken from; without it no mean face')
-    p.add_argument('--pairs', type=int, default=400); p.add_argument('--mask', default='surgical_blue'); p.add_argument('--weights'); a = p.parse_args()
+    p.add_argument('--pairs', type=int, default=400); p.add_argument('--mask', default='surgical_blue'); p.add_argument('--weights'); p.add_argument('--out', help='the table as CSV, too'); a = p.parse_args()
     try:
         faces = PreparedFaces(a.data, 'test'); i, j, same, *_ = lfw_pairs(a.data, faces, a.pairs); net, _ = net_for(faces, a.weights); emb = open_embedder(a.embedder, faces.convention['name'])
         ds, mean, rng, out = TestFaces(faces, (a.mask,)), mean_face(PreparedFaces(a.train, 'train')) if a.train else None, rng_for(0), {}
@@ -33,8 +33,11 @@ def main():
     for u, v in zip(tqdm(i.tolist(), unit='pair'), j.tolist()):
         made = fills(ds[v], ds[int(rng.integers(len(faces)))]['y'], net, mean); z = emb(torch.stack([ds[u]['y'], *made.values()]))
         for n, c in zip(made, torch.cosine_similarity(z[:1], z[1:]).tolist()): out.setdefault(n, []).append(c)
+    rows = sorted(((n, len(s), a.mask, auc(s, same), tpr_at(s, same, .01), s[same].mean(), s[~same].mean()) for n, s in ((n, np.array(s)) for n, s in out.items())), key=lambda r: -r[3])
     print(f'{len(same)} pairs under {a.mask}, {a.embedder}\n| the hole holds | AUC | TPR at FPR 1 % | cosine, one person | two |\n|---|---|---|---|---|')
-    for n, s in out.items(): s = np.array(s); print(f'| {n} | {100*auc(s, same):.1f} | {100*tpr_at(s, same, .01):.1f} | {s[same].mean():.3f} | {s[~same].mean():.3f} |')
+    for n, _, _, area, tpr, one, two in rows: print(f'| {n} | {100*area:.1f} | {100*tpr:.1f} | {one:.3f} | {two:.3f} |')
+    if a.out:
+        with open(a.out, 'w', newline='') as f: csv.writer(f).writerows([('hole', 'pairs', 'mask', 'auc', 'tpr_at_1pc', 'cosine_same', 'cosine_other'), *rows])
 
 
 if __name__ == '__main__': main()

@@ -2,7 +2,7 @@
 import argparse, sys
 from facecomp.core import FacecompError
 from facecomp.photos import LAYOUTS, prepare
-from facecomp.sets import download
+from facecomp.sets import DOWNLOADS, download
 
 
 def main(argv=None):
@@ -19,7 +19,7 @@ def main(argv=None):
     p.add_argument('--detector', default='2D', choices=['2D', '3D'], help='face-alignment network to use')
     p.add_argument('--jobs', type=int, default=2, help='processes')
     p.add_argument('--limit', type=int, help='only the first so many photos')
-    p.add_argument('--download', action='store_true', help='fetch the set into ROOT first, where its owners allow that')
+    p.add_argument('--download', action='store_true', help=f"fetch the set into ROOT first ({', '.join(DOWNLOADS)}; of the others it says where they are given); run again to resume")
     p.add_argument('--agree', action='store_true', help='you have read the licence that --download shows, and agree')
     a = p.parse_args(argv)
     try:

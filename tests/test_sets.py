@@ -1,17 +1,18 @@
 "The paper's sets from outside: real layouts in small, splits, broken trees, pairs and templates, a download that is cut"
-import hashlib, http.server, io, subprocess, sys, threading, warnings, zipfile
+import hashlib, http.server, io, json, subprocess, sys, tarfile, threading, warnings, zipfile
 import numpy as np, pytest
 from facecomp import sets
 from facecomp.config import override, preset
 from facecomp.contest import train_method
 from facecomp.core import FacecompError, rng_for, write_picture
 from facecomp.faces import procedural_face
+from facecomp.fetch import fetch, fetch_all
 from facecomp.occlude import occlude
 from facecomp.photos import LAYOUTS, PreparedFaces, TestFaces, prepare, read_set
-from facecomp.sets import OccludedPairs, download, drawn, fetch, template_protocol
+from facecomp.sets import OccludedPairs, download, drawn, template_protocol
 from facecomp.setups import method_config, override_method
 from facecomp.trainer import train
-from facecomp.verification import pool_templates, template_scores
+from facecomp.verification import pool_templates, read_pairs, template_scores
 
 pytestmark = pytest.mark.filterwarnings('ignore:.*photos are there')
 NEW = ('celeba', 'celebahq', 'ffhq', 'multipie', 'ijbc', 'rmfd', 'l2sfo')
@@ -142,10 +143,13 @@ def test_wrong_trees(tmp_path, faces):
 # downloads
 
 class Server(http.server.BaseHTTPRequestHandler):
-    files, cut, ranges, kind, asked = {}, None, True, 'application/octet-stream', []
+    files, cut, ranges, kind, asked, spoil, say = {}, None, True, 'application/octet-stream', [], {}, {}
     def do_GET(self):
-        body = self.files.get(self.path); k = self.headers.get('Range') if self.ranges else None; at = int(k[6:-1]) if k else 0; self.asked.append(at)
+        "spoil: path -> how often it comes with a wrong byte; say: path -> codes that come first"
+        body = self.files.get(self.path); k = self.headers.get('Range') if self.ranges else None; at = int(k[6:-1]) if k else 0; self.asked.append(at if self.path == '/f' else (self.path, at))
         if body is None: self.send_error(404); return
+        if self.say.get(self.path): self.send_error(self.say[self.path].pop(0)); return
+        if self.spoil.get(self.path): self.spoil[self.path] -= 1; body = body[:-1]+bytes([body[-1]^1])
         if at >= len(body): self.send_error(416); return
         self.send_response(206 if k else 200); self.send_header('Content-Type', self.kind); self.send_header('Content-Length', str(len(body)-at)); self.end_headers()
         self.wfile.write(body[at:][:self.cut]); self.wfile.flush()
@@ -154,7 +158,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     "A local server: address, and its class to set it up"
-    handler = type('Handler', (Server,), dict(files={'/f': rng_for(3).bytes(120_000)}, asked=[]))
+    handler = type('Handler', (Server,), dict(files={'/f': rng_for(3).bytes(120_000)}, asked=[], spoil={}, say={}))
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as s:
         threading.Thread(target=s.serve_forever, daemon=True).start(); yield f'http://127.0.0.1:{s.server_port}', handler; s.shutdown()
 
@@ -185,7 +189,7 @@ def test_a_server_without_ranges(tmp_path, server):
 
 def test_wrong_files_are_refused(tmp_path, server):
     url, h = server
-    for kw in (dict(md5='0'*32), dict(size=119_999), dict(size=120_000, md5='1'*32)):
+    for kw in (dict(digest='0'*32), dict(size=119_999), dict(size=120_000, digest='1'*32), dict(digest='0'*64)):
         with pytest.raises(FacecompError, match='removed'): fetch(url+'/f', tmp_path/'f', progress=False, **kw)
         assert list(tmp_path.iterdir()) == []
     with pytest.raises(FacecompError, match='404'): fetch(url+'/none', tmp_path/'n', progress=False)
@@ -194,6 +198,31 @@ def test_wrong_files_are_refused(tmp_path, server):
     (tmp_path/'have').write_bytes(b'mine')
     with pytest.raises(FacecompError, match='remove it'): fetch(url+'/f', tmp_path/'have', 120_000, progress=False)
     assert (tmp_path/'have').read_bytes() == b'mine', 'a file of the user is not overwritten'
+
+def test_quota_and_refusals(tmp_path, server):
+    "A page of Google Drive's with the status 200 is explained; a host that is asked too fast is asked again; one that refuses is believed"
+    url, h = server; h.kind, h.ranges = 'text/html; charset=utf-8', False; whole = h.files['/f']
+    h.files['/f'] = b'<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head><body>Sorry, you can&#39;t view or download this file at this time.</body></html>'
+    (tmp_path/'f.part').write_bytes(whole[:5_000])
+    with pytest.raises(FacecompError, match='quota exceeded.*tomorrow'): fetch(url+'/f', tmp_path/'f', 120_000, progress=False)
+    assert (tmp_path/'f.part').read_bytes() == whole[:5_000] and len(h.asked) == 1
+    h.files['/f'], h.kind, h.ranges, h.say = whole, 'image/png', True, {'/f': [429, 503]}; assert fetch(url+'/f', tmp_path/'f', 120_000, hashlib.sha256(whole).hexdigest(), progress=False).read_bytes() == whole
+    h.say = {'/f': [403]}
+    with pytest.raises(FacecompError, match='403.*too many'): fetch(url+'/f', tmp_path/'g', progress=False)
+    with pytest.raises(FacecompError, match='another folder'): fetch(url+'/f', tmp_path/'f'/'g', progress=False)
+
+def test_many_files(tmp_path, server):
+    "What is whole is not asked for; what is damaged once comes whole, what always is is named, and nothing is lost"
+    url, h = server; h.files = {f'/{i}': rng_for(i).bytes(9_000) for i in range(60)}; h.spoil = {'/5': 1, '/7': 2}
+    job = [(url+k, tmp_path/'d'/k[1:], len(v), hashlib.md5(v).hexdigest()) for k, v in h.files.items()]
+    with pytest.raises(FacecompError, match=r'1 of 60 files could not be fetched \(7\)'): fetch_all(job, progress=False)
+    assert {p.name for p in (tmp_path/'d').iterdir()} == {k[1:] for k in h.files}-{'7'}
+    h.asked.clear(); (tmp_path/'d'/'9').rename(tmp_path/'d'/'9.part'); (tmp_path/'d'/'9.part').open('r+b').truncate(4_000)
+    assert fetch_all(job, progress=False) == 60 and sorted(h.asked) == [('/7', 0), ('/9', 4_000)] and all((tmp_path/'d'/k[1:]).read_bytes() == v for k, v in h.files.items())
+    h.spoil = {k: 99 for k in h.files}; other = [(u, tmp_path/'e'/p.name, *known) for u, p, *known in job]
+    with pytest.raises(FacecompError, match='3 of 60 .*3 of them one after the other, so that 57 more were not tried'): fetch_all(other, threads=1, patience=3, progress=False)
+    with pytest.raises(FacecompError, match='60 of 60 .*and 40 more') as e: fetch_all(other, patience=99, progress=False)
+    assert 'not tried' not in str(e.value) and fetch_all([], progress=False) == 0
 
 def test_nobody_there(tmp_path):
     with pytest.raises(FacecompError, match="can't be fetched"): fetch('http://127.0.0.1:9/f', tmp_path/'f', tries=1, progress=False)
@@ -210,7 +239,50 @@ def test_download_a_set(tmp_path, server, faces, monkeypatch, capsys):
     download('celeba', tmp_path/'new', True, False); assert len(read_set('celeba', tmp_path/'new')) == 5
     h.asked.clear(); download('celeba', tmp_path/'new', True, False); assert not h.asked
 
+def test_download_ffhq(tmp_path, server, faces, monkeypatch, capsys):
+    "The list, then the aligned pictures one by one: broken off, damaged, quota used up, resumed, read"
+    url, h = server; src = lay(tmp_path/'src', [f'images1024x1024/{i//1000*1000:05}/{i:05}.png' for i in (0, 1, 2, 64_000)], faces); pics = sorted(src.rglob('*.png')); md5 = lambda b: hashlib.md5(b).hexdigest()
+    def item(p, **kw): b = p.read_bytes(); h.files['/'+p.name] = b; return dict(file_url=url+'/'+p.name, file_path=p.relative_to(src).as_posix(), file_size=len(b), file_md5=md5(b), pixel_size=[96, 96], face_landmarks=[[1, 2]]*68) | kw
+    else_ = dict(file_url=url+'/else', file_path='thumbnails128x128/00000/00000.png', file_size=1, file_md5='0'*32)
+    h.files['/list'] = json.dumps({str(int(p.stem)): dict(category='training', metadata=dict(author='us', license='ours'), image=item(p), thumbnail=else_, in_the_wild=else_) for p in pics}).encode()
+    monkeypatch.setitem(sets.DOWNLOADS, 'ffhq', (sets.DOWNLOADS['ffhq'][0], [(url+'/list', 'ffhq-dataset-v2.json', len(h.files['/list']), md5(h.files['/list']))])); new = tmp_path/'new'
+    with pytest.raises(FacecompError, match='agree'): download('ffhq', new, progress=False)
+    assert 'CC BY-NC-SA' in capsys.readouterr().out and not new.exists() and not h.asked
+    h.say = {'/00001.png': [404]*2}; h.spoil = {'/00002.png': 1, '/64000.png': 2}
+    with pytest.raises(FacecompError, match=r'2 of 4 files could not be fetched \(00001.png, 64000.png\)'): download('ffhq', new, True, False)
+    assert [p.name for p in sorted(new.rglob('*.png'))] == ['00000.png', '00002.png'] and ('/else', 0) not in h.asked
+    h.asked.clear(); half = new/'images1024x1024'/'64000'; half.mkdir(exist_ok=True); (half/'64000.png.part').write_bytes(h.files['/64000.png'][:500]); download('ffhq', new, True, False)
+    assert sorted(h.asked) == [('/00001.png', 0), ('/64000.png', 500)] and [r['split'] for r in read_set('ffhq', new)] == ['train']*3+['test'] and all((new/p.relative_to(src)).read_bytes() == p.read_bytes() for p in pics)
+    h.asked.clear(); download('ffhq', new, True, False); assert not h.asked
+    h.kind = 'text/html'; h.files |= {'/'+p.name: b'<title>Google Drive - Quota exceeded</title>' for p in pics}; more = tmp_path/'more'; more.mkdir(); (more/'ffhq-dataset-v2.json').write_bytes(h.files['/list'])
+    with pytest.raises(FacecompError, match='4 of 4 files .*quota exceeded'): download('ffhq', more, True, False)
+
+def test_ffhqs_list(tmp_path):
+    "Google Drive's links become those that ask nothing; sizes and hashes stand as the owners give them"
+    links = [f'https://drive.google.com/{k}id=1a-B_9' for k in ('uc?', 'uc?export=download&', 'open?')]
+    (tmp_path/'l.json').write_text(json.dumps({str(i): dict(image=dict(file_url=u, file_path=f'images1024x1024/00000/{i:05}.png', file_size=7+i, file_md5='ab')) for i, u in enumerate(links)}))
+    assert sets._listed(tmp_path/'l.json', tmp_path) == [('https://drive.usercontent.google.com/download?confirm=t&id=1a-B_9', tmp_path/f'images1024x1024/00000/{i:05}.png', 7+i, 'ab') for i in range(3)]
+    for kind, (licence, files) in sets.DOWNLOADS.items():
+        assert 'https://' in licence and all(u.startswith('https://') and len(d) in (32, 64) and (n or len(d) == 64) for u, _, n, d in files), kind
+
+def test_download_lfw(tmp_path, server, faces, monkeypatch):
+    "The archive lies as the reader wants it, with the pairs that verification wants"
+    url, h = server; src = lay(tmp_path/'src', ['lfw/Ada_L/Ada_L_0001.jpg', 'lfw/Ada_L/Ada_L_0002.jpg', 'lfw/Bo_M/Bo_M_0001.jpg'], faces); buf = io.BytesIO()
+    with tarfile.open(fileobj=buf, mode='w:gz') as t: t.add(src/'lfw', 'lfw')
+    h.files = {'/t': buf.getvalue(), '/p': b'1\t1\nAda_L\t1\t2\nAda_L\t1\tBo_M\t1\n'}; h.cut = len(h.files['/t'])//2+1
+    known = lambda k, name, size: (url+k, name, size, hashlib.sha256(h.files[k]).hexdigest())
+    monkeypatch.setitem(sets.DOWNLOADS, 'lfw', (sets.DOWNLOADS['lfw'][0], [known('/p', 'pairs.txt', None), known('/t', 'lfw.tgz', len(h.files['/t']))]))
+    new = download('lfw', tmp_path/'new', True, False); names = [r['name'] for r in read_set('lfw', new)]; assert names == ['Ada_L__Ada_L_0001', 'Ada_L__Ada_L_0002', 'Bo_M__Bo_M_0001']
+    ready('lfw', new, tmp_path/'p', faces, [n.split('__')[1]+'.jpg' for n in names]); assert [k.replace('/', '__') for p in read_pairs(tmp_path/'p'/'pairs.txt') for k in p[:2]] == [names[0], names[1], names[0], names[2]]
+    h.asked.clear(); download('lfw', new, True, False); assert not [a for a in h.asked if a[0] == '/t']
+    first = new/'lfw'/'Ada_L'/'Ada_L_0001.jpg'; whole = first.read_bytes(); (new/'.lfw.tgz.unpacked').unlink(); first.write_bytes(b'deep-funneled')           # a photo of one's own
+    with pytest.raises(FacecompError, match='Ada_L_0001.jpg is there, and another'): download('lfw', new, True, False)
+    assert first.read_bytes() == b'deep-funneled'; (new/'.lfw.tgz.begun').touch(); download('lfw', new, True, False); assert first.read_bytes() == whole      # ours, broken off in the middle
+    assert sorted(p.name for p in new.iterdir()) == ['.lfw.tgz.unpacked', 'lfw', 'lfw.tgz', 'pairs.txt']
+
 def test_sets_that_may_not_be_fetched(tmp_path):
-    for kind, text in (('ijbc', 'NIST'), ('ffhq', 'NVIDIA'), ('multipie', 'Carnegie'), ('l2sfo', 'manifest')):
-        with pytest.raises(FacecompError, match=text): download(kind, tmp_path/'x', True)
+    "One sentence each: who gives it, and why it is not fetched; then the layout"
+    for kind, text in (('ijbc', 'NIST.* apply'), ('multipie', 'Carnegie.* sign'), ('l2sfo', 'no address'), ('celebahq', 'CelebAMask-HQ.* no hash'), ('rmfd', 'Real-World-Masked-Face.* no hash'), ('utkface', 'no hash'), ('ffhq256', 'no address')):
+        with pytest.raises(FacecompError, match=f'is not fetched: .*{text}') as e: download(kind, tmp_path/'x', True)
+        assert str(e.value).endswith(LAYOUTS[kind]), kind
     assert not (tmp_path/'x').exists()
