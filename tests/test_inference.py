@@ -419,8 +419,8 @@ def test_report_resume_and_masks(tmp_path, cli):
 
 def test_threads(completer):
     from concurrent.futures import ThreadPoolExecutor
-    pics = [np.roll(masked(size=140)[0], 5*i, 1) for i in range(8)]
-    with ThreadPoolExecutor(8) as pool: many = list(pool.map(lambda p: completer.complete(p), pics))
+    pics = [np.roll(masked(size=140)[0], 5*i, 1) for i in range(4)]
+    with ThreadPoolExecutor(4) as pool: many = list(pool.map(lambda p: completer.complete(p), pics))
     assert all((a == completer.complete(p)).all() for a, p in zip(many, pics))
 
 def test_hash_is_checked(completer, tmp_path):
