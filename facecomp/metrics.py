@@ -6,7 +6,7 @@
 __all__ = ['METRICS', 'FILLS', 'METHODS_FROM', 'FEW', 'SEVERAL', 'TABLES', 'psnr', 'ssim', 'lpips_net', 'mean_face', 'paste_mean',
            'inpaint', 'known_by', 'same_job', 'mask_names', 'picture_scores', 'net_for', 'evaluate', 'latex',
            'write_tex', 'warn_of_few', 'summarise', 'markdown_table', 'field_score', 'evaluate_field', 'FeatureTable',
-           'weights_given', 'result_sheet', 'masks_option', 'main']
+           'weights_given', 'result_sheet', 'masks_option', 'lpips_option', 'main']
 
 # %% ../nbs/60_metrics.ipynb #9e181e40
 import argparse, csv, functools, hashlib, importlib, json, math, re, sys, warnings
@@ -45,18 +45,20 @@ def ssim(
 
 # %% ../nbs/60_metrics.ipynb #e36edf32
 def lpips_net(
-    where:str='auto', # 'auto': FACECOMP_DATA, else torchvision; or a .safetensors file of AlexNet's features
+    where:str|Path|bool='auto', # 'auto' (or True): FACECOMP_DATA, else torchvision's download; or a file of AlexNet's weights: .safetensors, or torchvision's alexnet-owt-7be5be79.pth
 ) -> torch.nn.Module: # call as net(a, b, normalize=True) on pictures in [0,1]: (B,1,1,1)
     "LPIPS (AlexNet, v0.1) of torchmetrics, with AlexNet from a local file where there is one. [P, Table 2; R: torchmetrics]"
     import torchvision
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
     local = data_root() and data_root()/'weights'/'alexnet_features.safetensors'
-    if where == 'auto': where = str(local) if local and local.exists() else 'torchvision'
+    if where in (True, 'auto'): where = local if local and local.exists() else 'torchvision'
     if where != 'torchvision':
         from safetensors.torch import load_file
         if not Path(where).exists(): raise FacecompError(f"The AlexNet file {where} does not exist.")
         trunk, made = torchvision.models.alexnet(weights=None), torchvision.models.alexnet
-        lost = [k for k in trunk.load_state_dict(load_file(where), strict=False).missing_keys if k.startswith('features')]
+        try: fit = trunk.load_state_dict(load_file(where) if Path(where).suffix == '.safetensors' else torch.load(where, map_location='cpu', weights_only=True), strict=False)
+        except Exception as e: raise FacecompError(f"{where} is damaged or holds no weights of AlexNet ({type(e).__name__}).") from None
+        lost = [k for k in fit.missing_keys if k.startswith('features')]
         if lost: raise FacecompError(f"{where} does not hold AlexNet's features ({lost[0]} is missing).")
         try:
             torchvision.models.alexnet = lambda **kw: trunk
@@ -65,7 +67,7 @@ def lpips_net(
     try: return LearnedPerceptualImagePatchSimilarity('alex').net.eval()
     except OSError as e:
         raise FacecompError(f"AlexNet for LPIPS could not be downloaded ({e}). Put alexnet-owt-7be5be79.pth into "
-                            f"{Path(torch.hub.get_dir())/'checkpoints'}, or leave LPIPS out with --no-lpips.") from None
+                            f"{Path(torch.hub.get_dir())/'checkpoints'}, name a file with --alexnet, or leave LPIPS out with --no-lpips.") from None
 
 # %% ../nbs/60_metrics.ipynb #6ef85e9b
 def mean_face(
@@ -182,8 +184,10 @@ def picture_scores(
     if lp is not None: s['lpips'] = lp(q, y, normalize=True).flatten()
     return s
 
+def _lpips_job(with_lpips): return with_lpips if isinstance(with_lpips, bool) else Path(with_lpips)       # for job.json
+
 def _job(faces, file, names, with_lpips, methods, baselines): # what decides the table of evaluate
-    return dict(weights=file, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=names, lpips=with_lpips, methods=list(methods), **(dict(mean='spread') if baselines else {}))
+    return dict(weights=file, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=names, lpips=_lpips_job(with_lpips), methods=list(methods), **(dict(mean='spread') if baselines else {}))
 
 METHODS_FROM = 'facecomp.contest' # a later notebook: who reads the weights of the compared methods
 
@@ -207,17 +211,17 @@ def evaluate(
     masks:tuple=TEST_MASKS, # occluders, see mask_names
     limit:int=None, # only the first so many faces
     spread:bool=False, # these so many faces evenly over the set instead (photos are often sorted, by age for one)
-    with_lpips:bool=True, # LPIPS needs AlexNet
+    with_lpips:bool|str|Path=True, # LPIPS needs AlexNet; or the file of its weights, see lpips_net
     baselines:bool=True, # also score the simple fills
     device:str='cpu',
     progress:bool=True,
 ) -> dict: # method -> metric -> mean over all pictures
     "PSNR, SSIM, LPIPS and PSNR inside the hole on a test set under the nine masks. [P, Sec. 4.1, Table 1]"
     masks, names = mask_names(masks); faces, out = PreparedFaces(data, 'test', None if spread else limit), Path(out); ds = TestFaces(faces, masks); picked = spread_over(len(faces), limit)
-    (net, file), methods = net_for(faces, weights), ('ours', *(FILLS if baselines else ()))
+    (net, file), methods, lp = net_for(faces, weights), ('ours', *(FILLS if baselines else ())), lpips_net(with_lpips).to(device) if with_lpips else None
     same_job(out, **_job(faces, file, names, with_lpips, methods, baselines))
     done = _done(out/'pictures.csv', len(masks)*len(methods))
-    net, lp = net.to(device), lpips_net().to(device) if with_lpips else None
+    net = net.to(device)
     mean = mean_face(PreparedFaces(data, 'train')) if baselines else None
     with (out/'pictures.csv').open('a', newline='') as f:
         for i in tqdm([i for i in picked if i not in done], disable=not progress, desc='evaluate', unit='face'):
@@ -393,6 +397,13 @@ def masks_option(
     "The option --masks of all tables. [C]"
     p.add_argument('--masks', nargs='+', default=default, metavar='MASK', help=f"occluders instead of {instead}: {', '.join(TEST_MASKS)}; mask, cup, hand …; templates:FOLDER/NAME for MaskTheFace's, 'templates:FOLDER/*' for each of them, templates:FOLDER/nine for the paper's nine")
 
+def lpips_option(
+    p, # argparse parser
+):
+    "The options --no-lpips and --alexnet of all tables with LPIPS. [C]"
+    g = p.add_mutually_exclusive_group(); g.add_argument('--no-lpips', action='store_true', help='leave LPIPS out')
+    g.add_argument('--alexnet', metavar='FILE', help="AlexNet's weights for LPIPS: .safetensors, or torchvision's .pth; by default those of FACECOMP_DATA, else torchvision's download")
+
 def main(argv=None):
     "facecomp-eval: score weights on a prepared set."
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -405,7 +416,7 @@ def main(argv=None):
     p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
     p.add_argument('--out', default='runs/eval', help='folder for the tables; run again to resume')
     p.add_argument('--limit', type=int, help='so many faces, spread over the test set')
-    p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out'); p.add_argument('--device', default='auto', help='auto, cpu, cuda'); masks_option(p)
+    lpips_option(p); p.add_argument('--device', default='auto', help='auto, cpu, cuda'); masks_option(p)
     p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save N results, not chosen by hand, as sheet.png')
     a = p.parse_args(argv)
     if a.sheet < 0: p.error('--sheet wants a number of results.')
@@ -415,7 +426,7 @@ def main(argv=None):
             warnings.simplefilter('always')
             if a.table == 'field': text = ' | '.join(f'{k} {v:.4f}' for k, v in evaluate_field(a.data, a.weights, a.limit, a.device, masks=a.masks).items())
             else:
-                res = evaluate(a.data, a.weights, a.out, a.masks, a.limit, True, not a.no_lpips, device=a.device); v = next(iter(res.values()))
+                res = evaluate(a.data, a.weights, a.out, a.masks, a.limit, True, a.alexnet or not a.no_lpips, device=a.device); v = next(iter(res.values()))
                 text = f"{markdown_table(res)}\n{1-v['valid_share']:.1%} of the area lies outside the photos and isn't counted; the hole is {v['hole_share']:.1%}."
         print(text, *dict.fromkeys(str(w.message) for w in said if w.category is UserWarning), sep='\n')
         if a.sheet and a.table != 'field':
