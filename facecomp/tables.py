@@ -148,7 +148,7 @@ def evaluate_real(
     for m, fake in zip(tqdm(REAL, disable=not progress, desc='distances', unit='method'), (seen.data[:, 0], made.data[:, -1], ref.data[1::2, 0])):
         if known and m != 'ours': res[m] = known[m]; continue
         few = features == 'vgg' or min(len(real), len(fake)) < ENOUGH; ring = rng_for(0).permutation(len(fake))
-        res[m] = dict(pictures=len(fake), reference=len(real), fid=math.nan if few else fid(real, fake), **precision_recall(real, fake), realism=float(np.median(realism(real, fake))),
+        res[m] = dict(pictures=len(fake), reference=len(real), fid=math.nan if few else fid(real, fake), **precision_recall(real, fake, device=device), realism=float(np.median(realism(real, fake, device=device))),
                       lpips_pairs=float(lpips(map(see[m], ring), map(see[m], np.roll(ring, 1)))) if lp else math.nan,
                       lpips_change=float(lpips(map(see['masked'], range(N)), map(see['ours'], range(N)))) if lp and m == 'ours' else math.nan)
     return _write_real(out, name or features, res)
