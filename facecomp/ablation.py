@@ -210,8 +210,8 @@ def ablate(
 # %% ../nbs/65_ablation.ipynb #38290b60
 def main(argv=None):
     "facecomp-eval ablation: Table 6 and Fig. 9."
-    p = argparse.ArgumentParser('facecomp-eval ablation', description='Train the same again with one part left out at a time; scores, with their spread over seeds. Run again to resume.')
-    p.add_argument('--data', help='prepared set with fields'); p.add_argument('--out', default='runs/ablation', help='folder for the runs and the tables, which hold all runs in it with the same settings')
+    p = argparse.ArgumentParser('facecomp-eval ablation', description='Train the same again with one part left out at a time; scores, with their spread over seeds.')
+    p.add_argument('--data', help='prepared set with fields'); p.add_argument('--out', default='runs/ablation', help='folder for the runs, and for ablation.csv, ablation.tex and sweep.png, which hold all runs in it with the same settings; run again to resume')
     p.add_argument('--gather', nargs='?', const='', metavar='RUN', help='train nothing: tables of the finished runs in --out, those with the settings of this one (full_0, say; by default those that most runs share)')
     p.add_argument('--rows', nargs='+', help=f"of {', '.join(ROWS)}, uv=WEIGHT; by default those that leave out something that is there"); p.add_argument('--seeds', nargs='+', type=int, default=[0])
     p.add_argument('--preset', default='small'); p.add_argument('--set', dest='settings', nargs='+', default=[], metavar='KEY=VALUE', help='settings of all rows')

@@ -144,9 +144,9 @@ UNDER = dict(nine=TEST_MASKS, six=L2SFO)
 
 def main(argv=None):
     "facecomp-eval comparison: Table 1 and Fig. 4; the methods' Table 3."
-    p = argparse.ArgumentParser('facecomp-eval comparison', description='Score several methods on the same pictures, with intervals around their differences. Run again to resume.')
+    p = argparse.ArgumentParser('facecomp-eval comparison', description='Score several methods on the same pictures, with intervals around their differences.')
     p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', required=True, nargs='+', metavar='NAME=RUN', help='methods: a name and its weights file or run folder; the first is what the others are compared with')
-    p.add_argument('--under', choices=UNDER, help="the nine masks of Table 1 (default), or Table 3's six occluders"); masks_option(p, None); p.add_argument('--out', default='runs/comparison', help='folder for the tables'); p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); lpips_option(p)
+    p.add_argument('--under', choices=UNDER, help="the nine masks of Table 1 (default), or Table 3's six occluders"); masks_option(p, None); p.add_argument('--out', default='runs/comparison', help='folder for comparison.csv, comparison.tex, and a folder of each method; run again to resume'); p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); lpips_option(p)
     p.add_argument('--file', help="Inception's weights for FID, or auto; without it no FID"); p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save what each method makes of N faces, not chosen by hand, as sheet.png')
     p.add_argument('--device', default='auto', help='auto, cpu, cuda'); a = p.parse_args(argv)
     if a.masks and a.under: p.error('--under and --masks both name the occluders: leave one of them out.')

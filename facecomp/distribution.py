@@ -229,7 +229,7 @@ def main(argv=None):
     p = argparse.ArgumentParser('facecomp-eval fid', description=
                                 'Distance of completions to the untouched test photos: FID, precision, recall, F1, realism, for each of nine masks, then averaged.')
     p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
-    p.add_argument('--out', default='runs/fid', help='folder for features and tables; run again to resume')
+    p.add_argument('--out', default='runs/fid', help='folder for fid.csv, fid.tex and the features; run again to resume')
     p.add_argument('--features', default='inception', choices=['inception', 'pytorch-fid', 'vgg'], help="pytorch-fid: Inception with pictures resized as there; vgg: fc2, as precision and recall were defined (no FID then)")
     p.add_argument('--file', default='auto', help="the features' weights: a file, or the official download (default)")
     p.add_argument('--antialias', action='store_true', help="antialias when resizing to 299² (not the classic number)")

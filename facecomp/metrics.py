@@ -423,7 +423,7 @@ def main(argv=None):
     "facecomp-eval: score weights on a prepared set."
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] and argv[0] in TABLES: mod, _, fn = TABLES[argv[0]].partition(':'); return getattr(importlib.import_module(mod), fn)(argv[1:])
-    p = argparse.ArgumentParser('facecomp-eval', description='Score completions on the test split of a prepared set, under the nine masks of the paper.')
+    p = argparse.ArgumentParser('facecomp-eval', description='Score completions on the test split of a prepared set, under the nine masks of the paper. Every table is printed, and lies in --out as CSV and LaTeX; the same call again goes on where it was broken off.')
     p.add_argument('table', choices=['quality', 'field', *TABLES], help='quality: PSNR, SSIM, LPIPS, PSNR in the hole, for ours and the simple fills; '
                    'field: error of the predicted dense field; fid: FID, precision, recall, realism; verify: who is it?; occluders: six objects before the face; '
                    'real: masked photos without a truth; ablation: what each part is worth, trained anew; comparison: several methods side by side; timing: milliseconds (each has its own --help)')

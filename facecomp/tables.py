@@ -192,7 +192,7 @@ def real_sheet(
 def _parser(table, about, file, **several):
     p = argparse.ArgumentParser(f'facecomp-eval {table}', description=about)
     p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', metavar='RUN', help='weights file or folder; the bundled ones by default'+('. NAME=RUN NAME=RUN …: several methods, in one table and one sheet' if several else ''), **several)
-    p.add_argument('--out', default=f'runs/{table}', help='folder for the tables; run again to resume'); p.add_argument('--limit', type=int, help='so many pictures, spread over the set')
+    p.add_argument('--out', default=f'runs/{table}', help=f'folder for {table}.csv, {table}.tex and what they are made from; run again to resume'); p.add_argument('--limit', type=int, help='so many pictures, spread over the set')
     p.add_argument('--file', default='auto', help=file); lpips_option(p)
     p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save N results, not chosen by hand, as sheet.png')
     p.add_argument('--device', default='auto', help='auto, cpu, cuda'); return p

@@ -103,7 +103,7 @@ def timing_table(
 # %% ../nbs/66_timing.ipynb #3ca761ad
 def main(argv=None):
     "facecomp-eval timing: Table 7."
-    p = argparse.ArgumentParser('facecomp-eval timing', description='Milliseconds of one picture, parameters and multiply-adds, of ours and the compared methods at their published sizes, all in turn. Run again to resume, size by size.')
+    p = argparse.ArgumentParser('facecomp-eval timing', description='Milliseconds of one picture, parameters and multiply-adds, of ours and the compared methods at their published sizes, all in turn; a size is kept when it is done.')
     p.add_argument('--methods', nargs='+', default=list(TIMED), help=f"default: {', '.join(TIMED)}; also the -small variants"); p.add_argument('--sizes', type=int, nargs='+', default=[256, 128], help='of the pictures')
     p.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='on a CPU'); p.add_argument('--rounds', type=int, default=7, help='the median over so many counts'); p.add_argument('--out', default='runs/timing', help='folder for timing.csv and timing.tex; run again to resume, name another to time anew')
     p.add_argument('--device', default='cpu', choices=['cpu', 'cuda']); p.add_argument('--bf16', action='store_true', help='under bf16 autocast'); a = p.parse_args(argv)

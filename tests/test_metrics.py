@@ -5,7 +5,7 @@ import cv2, numpy as np, pytest, torch
 from facecomp.align import similarity, warp_picture
 from facecomp.core import ASSETS, FacecompError, portrait, read_picture, to_tensor
 from facecomp.distribution import INCEPTION, evaluate_fid, fid, inception_features, inception_weights, precision_recall, realism
-from facecomp.metrics import FEW, FeatureTable, evaluate, lpips_net, main, mask_names, psnr, ssim, summarise, warn_of_few
+from facecomp.metrics import FEW, TABLES, FeatureTable, evaluate, lpips_net, main, mask_names, psnr, ssim, summarise, warn_of_few
 from facecomp.occlude import TEST_MASKS
 from facecomp.occluders import ANCHORS, L2SFO, MaskTemplates
 
@@ -281,6 +281,12 @@ def test_tables_explain_what_is_missing(table, tmp_path, capsys):
     assert 'holds no prepared set' in str(e.value)
     with pytest.raises(SystemExit) as e: main([table, '--help'])
     assert e.value.code == 0 and '--data' in capsys.readouterr().out
+
+@pytest.mark.parametrize('table', ['quality', 'field', *TABLES])
+def test_help_says_what_is_written(table, capsys):
+    "every table's --help names its CSV and its LaTeX, and that the same call again goes on"
+    with pytest.raises(SystemExit): main([table, '--help'])
+    said = ' '.join(capsys.readouterr().out.split()); assert '.csv' in said and '.tex' in said and 'run again to resume' in said and '--out' in said
 
 @pytest.mark.parametrize('table', ['quality', 'occluders', 'real', 'comparison', 'ablation'])
 def test_alexnet_is_asked_for_first(table, drawn, tmp_path, monkeypatch):
