@@ -19,7 +19,7 @@ from .config import Config, config_difference, config_from_dict, override, prese
 from .checkpoint import last_checkpoint, load_weights
 from .loop import FREE
 from .trainer import train
-from .metrics import known_by, lpips_net, picture_scores, warn_of_few, write_tex
+from .metrics import known_by, lpips_net, lpips_option, picture_scores, warn_of_few, write_tex
 from .distribution import fid, inception_features
 
 # %% ../nbs/65_ablation.ipynb #1faca771
@@ -53,11 +53,11 @@ class Judge:
         data:str|Path, # prepared set with a test split
         faces:int=1000, # so many, spread over the split (photos are often sorted, by age for one); those there are, if fewer
         file:str|Path=None, # Inception's weights for FID, or 'auto'; None leaves FID out
-        with_lpips:bool=True, # LPIPS needs AlexNet
+        with_lpips:bool|str|Path=True, # LPIPS needs AlexNet; or the file of its weights, see lpips_net
         device:str='cpu',
     ):
         self.faces = PreparedFaces(data, 'test'); self.tests, self.picked = TestFaces(self.faces), spread_over(len(self.faces), faces)
-        self.lpips = lpips_net().to(device) if with_lpips else None; self.look = inception_features(file).to(device) if file else None
+        self.lpips = lpips_net(with_lpips).to(device) if with_lpips else None; self.look = inception_features(file).to(device) if file else None
         self.device, self.real, self.warned = device, None, False
 
     @torch.no_grad()
@@ -198,8 +198,9 @@ def ablate(
         if diff: raise FacecompError(f"{run} was made with other settings ({'; '.join(diff)}): choose another folder"+('.' if had else ', or finish it with those.'))
         if had and had.get('data', now['data']) != now['data']: raise FacecompError(f"{run} was made with another set than {data}: choose another folder.")
         if had and not _scoring(had, now): continue
+        judge = judge or Judge(data)                                                            # what it lacks is said before the hours of training
         if not had: train(c, data, run, resume=True, stages=(2,), progress=progress)
-        judge = judge or Judge(data); now['scores'] |= dict(pictures=c.steps*c.batch, **judge(load_weights(run)[0], f'{row} {seed}'))
+        now['scores'] |= dict(pictures=c.steps*c.batch, **judge(load_weights(run)[0], f'{row} {seed}'))
         with atomic(note) as p: p.write_text(json.dumps(now | dict(scores={k: None if v != v else v for k, v in now['scores'].items()})))
     runs, left = gather(out, as_note(next(iter(base.values())), 'full', next(iter(base)))); write_tables(out, runs)
     for l in left: tqdm.write(f'left out: {l}', file=sys.stderr)
@@ -209,13 +210,13 @@ def ablate(
 # %% ../nbs/65_ablation.ipynb #38290b60
 def main(argv=None):
     "facecomp-eval ablation: Table 6 and Fig. 9."
-    p = argparse.ArgumentParser('facecomp-eval ablation', description='Train the same again with one part left out at a time; scores, with their spread over seeds. Run again to resume.')
-    p.add_argument('--data', help='prepared set with fields'); p.add_argument('--out', default='runs/ablation', help='folder for the runs and the tables, which hold all runs in it with the same settings')
+    p = argparse.ArgumentParser('facecomp-eval ablation', description='Train the same again with one part left out at a time; scores, with their spread over seeds.')
+    p.add_argument('--data', help='prepared set with fields'); p.add_argument('--out', default='runs/ablation', help='folder for the runs, and for ablation.csv, ablation.tex and sweep.png, which hold all runs in it with the same settings; run again to resume')
     p.add_argument('--gather', nargs='?', const='', metavar='RUN', help='train nothing: tables of the finished runs in --out, those with the settings of this one (full_0, say; by default those that most runs share)')
     p.add_argument('--rows', nargs='+', help=f"of {', '.join(ROWS)}, uv=WEIGHT; by default those that leave out something that is there"); p.add_argument('--seeds', nargs='+', type=int, default=[0])
     p.add_argument('--preset', default='small'); p.add_argument('--set', dest='settings', nargs='+', default=[], metavar='KEY=VALUE', help='settings of all rows')
     p.add_argument('--encoder', help='run folders of stage 1, {seed} in their name'); p.add_argument('--faces', type=int, default=1000, help='test faces')
-    p.add_argument('--file', help="Inception's weights for FID, or auto; without it no FID"); p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out')
+    p.add_argument('--file', help="Inception's weights for FID, or auto; without it no FID"); lpips_option(p)
     p.add_argument('--device', default='auto', help='where the scores are computed'); a = p.parse_args(argv)
     more = [k for k, v in vars(a).items() if k not in ('out', 'gather') and v != p.get_default(k)]
     if a.gather is None and not a.data: p.error('the following arguments are required: --data (or --gather, to train nothing)')
@@ -225,8 +226,8 @@ def main(argv=None):
             runs, left = gather(a.out, a.gather or None); write_tables(a.out, runs)
             for l in left: print(f'left out: {l}', file=sys.stderr)
         else:
-            a.device = pick_device(a.device); ask = lambda *x, made=[]: (made or made.append(Judge(a.data, a.faces, a.file, not a.no_lpips, a.device)) or made)[0](*x)
-            how = dict(faces=a.faces, spread=True, fid=bool(a.file), lpips=not a.no_lpips, **(dict(file=known_by(a.file)) if a.file else {}))
-            runs = ablate(a.data, a.out, override(preset(a.preset), a.settings), a.rows, a.seeds, a.encoder, ask, how)
+            [row_settings(r) for r in a.rows or []]; cfg = override(preset(a.preset), a.settings); judge = Judge(a.data, a.faces, a.file, a.alexnet or not a.no_lpips, pick_device(a.device))      # before the first row is trained
+            how = dict(faces=a.faces, spread=True, fid=bool(a.file), lpips=known_by(a.alexnet) if a.alexnet else not a.no_lpips, **(dict(file=known_by(a.file)) if a.file else {}))
+            runs = ablate(a.data, a.out, cfg, a.rows, a.seeds, a.encoder, judge, how)
         print(ablation_table(runs), *([Path(a.out)/'sweep.png'] if _swept(runs) else []), sep='\n')
     except FacecompError as e: sys.exit(f'facecomp-eval ablation: {e}')

@@ -17,7 +17,7 @@ from .occlude import TEST_MASKS
 from .occluders import L2SFO
 from .photos import PreparedFaces, TestFaces, spread_over, turns
 from .contest import load_method
-from .metrics import METRICS, FeatureTable, _job, _job_key, evaluate, known_by, mask_names, masks_option, net_for, same_job, warn_of_few, weights_given, write_tex
+from .metrics import METRICS, FeatureTable, _job, _job_key, evaluate, known_by, lpips_net, lpips_option, mask_names, masks_option, net_for, same_job, warn_of_few, weights_given, write_tex
 from .distribution import fid, inception_features
 
 # %% ../nbs/66_comparison.ipynb #9e9d1670
@@ -69,7 +69,7 @@ def compare(
     out:str|Path='runs/comparison', # a folder a method; comparison.csv, comparison.tex
     limit:int=None, # so many faces, spread over the test set
     masks:tuple=TEST_MASKS, # occluders, see mask_names
-    with_lpips:bool=True, # LPIPS needs AlexNet
+    with_lpips:bool|str|Path=True, # LPIPS needs AlexNet; or the file of its weights, see lpips_net
     features=None, # for FID: 'inception', or a callable (B,3,S,S) → (B,D); without it no FID
     file:str|Path='auto', # weights of Inception
     name:str=None, # of a callable
@@ -81,6 +81,7 @@ def compare(
     nets = methods_for(faces, weights, out, ('truth', 'comparison.csv', 'comparison.tex', 'sheet.png'))
     if features not in (None, 'inception') and not callable(features): raise FacecompError(f"features must be 'inception' or a callable, not {features!r}.")
     look = features if features is None or callable(features) else inception_features(file); look = look.to(device) if hasattr(look, 'to') else look
+    if with_lpips: lpips_net(with_lpips)                                                        # is it there? Asked before the first method; evaluate opens it again
     jobs = {out/n: _job(faces, path, names, with_lpips, ('ours',), False) for n, (_, path) in nets.items()}
     if look is not None:
         job = dict(manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=names, faces=len(picked), features=name or str(features), file=None if callable(features) else known_by(file))
@@ -143,9 +144,9 @@ UNDER = dict(nine=TEST_MASKS, six=L2SFO)
 
 def main(argv=None):
     "facecomp-eval comparison: Table 1 and Fig. 4; the methods' Table 3."
-    p = argparse.ArgumentParser('facecomp-eval comparison', description='Score several methods on the same pictures, with intervals around their differences. Run again to resume.')
+    p = argparse.ArgumentParser('facecomp-eval comparison', description='Score several methods on the same pictures, with intervals around their differences.')
     p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', required=True, nargs='+', metavar='NAME=RUN', help='methods: a name and its weights file or run folder; the first is what the others are compared with')
-    p.add_argument('--under', choices=UNDER, help="the nine masks of Table 1 (default), or Table 3's six occluders"); masks_option(p, None); p.add_argument('--out', default='runs/comparison', help='folder for the tables'); p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out')
+    p.add_argument('--under', choices=UNDER, help="the nine masks of Table 1 (default), or Table 3's six occluders"); masks_option(p, None); p.add_argument('--out', default='runs/comparison', help='folder for comparison.csv, comparison.tex, and a folder of each method; run again to resume'); p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); lpips_option(p)
     p.add_argument('--file', help="Inception's weights for FID, or auto; without it no FID"); p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save what each method makes of N faces, not chosen by hand, as sheet.png')
     p.add_argument('--device', default='auto', help='auto, cpu, cuda'); a = p.parse_args(argv)
     if a.masks and a.under: p.error('--under and --masks both name the occluders: leave one of them out.')
@@ -154,7 +155,7 @@ def main(argv=None):
         a.device = pick_device(a.device); weights = weights_given(a.weights)
         if not isinstance(weights, dict): raise FacecompError(f"--weights wants NAME=RUN, not {weights!r}.")
         with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter('always'); print(comparison_table(compare(a.data, weights, a.out, a.limit, masks, with_lpips=not a.no_lpips, features='inception' if a.file else None, file=a.file, device=a.device)))
+            warnings.simplefilter('always'); print(comparison_table(compare(a.data, weights, a.out, a.limit, masks, with_lpips=a.alexnet or not a.no_lpips, features='inception' if a.file else None, file=a.file, device=a.device)))
         print(*dict.fromkeys(str(w.message) for w in said if w.category is UserWarning), f'Tables: {a.out}', sep='\n')
         if a.sheet:
             fig = plot_sheet(comparison_sheet(a.data, weights, a.sheet, masks), list(weights))

@@ -118,23 +118,27 @@ def vgg_features(
 # %% ../nbs/63_distribution.ipynb #c1c031ac
 FEW = 5000 # pictures below which balls are so wide that precision and recall come out too high; the definition used 50,000 [C]
 
-def _matrix(x): # all features at once, double, on the CPU
-    x = torch.cat([torch.as_tensor(np.asarray(b.cpu() if torch.is_tensor(b) else b)).double() for b in _batches(x)])
+def _matrix(x, device): # all features at once, double
+    x = torch.cat([torch.as_tensor(b if torch.is_tensor(b) else np.asarray(b)).double().to(device) for b in _batches(x)])
     if not x.isfinite().all(): raise FacecompError("Some features are not numbers.")
     return x
+
+def _balls(x, k, chunk): return torch.cat([torch.cdist(b, x).kthvalue(k+1, 1).values for b in x.split(chunk)])       # (N,) radii; the nearest is the feature itself
+def _share(x, of, rad, chunk): return torch.cat([(torch.cdist(b, of) <= rad).any(1) for b in x.split(chunk)]).float().mean().item()      # of x inside any ball
 
 def precision_recall(
     real, fake, # features (N,D) each: array, tensor, or an iterable of batches (B,D)
     k:int=3, # the ball reaches to the k-th nearest neighbour
+    chunk:int=1024, # pictures at a time
+    device:str='cpu', # where the distances are computed
 ) -> dict: # precision, recall, f1, each in [0,1]
     "Share of fakes among the real and of reals among the fakes; warns below 5,000 pictures. [P, Table 2: F1; R: torch-fidelity]"
-    from torch_fidelity.metric_prc import prc_features_to_metric
-    r, f = _matrix(real), _matrix(fake); n = min(len(r), len(f))
+    r, f = _matrix(real, device), _matrix(fake, device); n = min(len(r), len(f))
     if n <= k: raise FacecompError(f"A ball to neighbour number {k} needs more than {k} pictures in each set, not {n}.")
     if n < FEW: warnings.warn(f"Precision and recall of {n:,} pictures: the balls are wide and both come out too high; "
                                 "compare only with numbers from as many pictures.", stacklevel=2)
-    v = prc_features_to_metric(f, r, prc_neighborhood=k, prc_batch_size=10000, save_cpu_ram=True, verbose=False)
-    return dict(precision=v['precision'], recall=v['recall'], f1=v['f_score'])
+    p, q = _share(f, r, _balls(r, k, chunk), chunk), _share(r, f, _balls(f, k, chunk), chunk)
+    return dict(precision=p, recall=q, f1=2*p*q/max(1e-5, p+q))
 
 # %% ../nbs/63_distribution.ipynb #48bc266c
 def realism(
@@ -143,15 +147,16 @@ def realism(
     squared:bool=True, # True: squared distances as the official code [R]; False: as its paper writes
     prune:bool=True, # leave out balls wider than the median one
     chunk:int=1024, # pictures at a time
+    device:str='cpu', # where the distances are computed
 ) -> np.ndarray: # (M,) ≥ 0, above 1 = inside a ball
     "How deep each fake lies inside the manifold of the real; warns below 5,000 real pictures. [P, Table 2; R: Kynkäänniemi 2019]"
-    r = _matrix(real); pw = 2 if squared else 1
+    r = _matrix(real, device); pw = 2 if squared else 1
     if len(r) <= k: raise FacecompError(f"A ball to neighbour number {k} needs more than {k} real pictures, not {len(r)}.")
     if len(r) < FEW: warnings.warn(f"Realism by {len(r):,} real pictures: the balls are wide and what lies beside them comes out too high; "
                                      "compare only with numbers from as many pictures.", stacklevel=2)
-    rad = torch.cat([torch.cdist(b, r).kthvalue(k+1, 1).values for b in r.split(chunk)])**pw              # the nearest is the picture itself
-    if prune: r, rad = r[rad <= (m := torch.from_numpy(np.percentile(rad.numpy(), 50, keepdims=True)))], rad[rad <= m]
-    return torch.cat([(rad/(torch.cdist(b, r)**pw+1e-5)).max(1).values for f in _batches(fake) for b in _matrix(f).split(chunk)]).numpy()
+    rad = _balls(r, k, chunk)**pw
+    if prune: keep = rad <= float(np.percentile(rad.cpu().numpy(), 50)); r, rad = r[keep], rad[keep]
+    return torch.cat([(rad/(torch.cdist(b, r)**pw+1e-5)).max(1).values for f in _batches(fake) for b in _matrix(f, device).split(chunk)]).cpu().numpy()
 
 # %% ../nbs/63_distribution.ipynb #ff1ac90b
 def open_features(
@@ -195,13 +200,13 @@ def evaluate_fid(
         if 'telea' in methods: made['telea'] = torch.stack([to_tensor(inpaint(to_uint8(x), h[0].numpy() > .02)) for x, h in zip(b['x'], b['hole'])])
         pics = torch.cat([b['y'][:1], *(torch.where(b['valid'] > 0, made[m], b['y']) for m in methods)])
         table.put(int(j), list(range(len(pics))), torch.cat([plug(p.to(device)) for p in pics.split(16)]))
-    return _fid_table(out, table.data, name, names, methods, progress)
+    return _fid_table(out, table.data, name, names, methods, progress, device)
 
-def _fid_table(out, data, name, masks, methods, progress=False): # data (N,1+K·M,D) → means; fid.csv, fid.tex
+def _fid_table(out, data, name, masks, methods, progress=False, device='cpu'): # data (N,1+K·M,D) → means; fid.csv, fid.tex
     real, rows, res = data[:, 0], [], {}; jobs = [(m, k) for m in methods for k in masks]
     for j, (m, k) in enumerate(tqdm(jobs, disable=not progress, desc='distances', unit='mask')):
-        fake = data[:, 1+j]; v = dict(fid=np.nan if name == 'vgg' else fid(real, fake), **precision_recall(real, fake))
-        v['realism'] = float(np.median(realism(real, fake))); rows.append([m, k, *(v[c] for c in COLUMNS)])
+        fake = data[:, 1+j]; v = dict(fid=np.nan if name == 'vgg' else fid(real, fake), **precision_recall(real, fake, device=device))
+        v['realism'] = float(np.median(realism(real, fake, device=device))); rows.append([m, k, *(v[c] for c in COLUMNS)])
     for m in methods: res[m] = dict(zip(COLUMNS, np.mean([r[2:] for r in rows if r[0] == m], 0).tolist()))
     with atomic(out/'fid.csv') as p, p.open('w', newline='') as f:
         w = csv.writer(f); w.writerow(['features', 'method', 'mask', 'pictures', *COLUMNS])
@@ -224,7 +229,7 @@ def main(argv=None):
     p = argparse.ArgumentParser('facecomp-eval fid', description=
                                 'Distance of completions to the untouched test photos: FID, precision, recall, F1, realism, for each of nine masks, then averaged.')
     p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
-    p.add_argument('--out', default='runs/fid', help='folder for features and tables; run again to resume')
+    p.add_argument('--out', default='runs/fid', help='folder for fid.csv, fid.tex and the features; run again to resume')
     p.add_argument('--features', default='inception', choices=['inception', 'pytorch-fid', 'vgg'], help="pytorch-fid: Inception with pictures resized as there; vgg: fc2, as precision and recall were defined (no FID then)")
     p.add_argument('--file', default='auto', help="the features' weights: a file, or the official download (default)")
     p.add_argument('--antialias', action='store_true', help="antialias when resizing to 299² (not the classic number)")

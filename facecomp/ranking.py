@@ -78,7 +78,7 @@ def rank_real(
     out:str|Path='runs/real', # a folder a method, with its completions; real.csv, real.tex, real.md
     limit:int=None, # so many masked photos, spread over the set
     references:int=None, # faces of the reference; as many as masked photos by default
-    with_lpips:bool=True, # LPIPS needs AlexNet
+    with_lpips:bool|str|Path=True, # LPIPS needs AlexNet; or the file of its weights, see lpips_net
     file:str|Path='auto', # weights of Inception or VGG
     name:str=None, # of a callable
     device:str='cpu',

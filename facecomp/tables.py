@@ -15,7 +15,7 @@ from .core import FacecompError, atomic, pick_device, read_picture, rng_for, to_
 from .occluders import L2SFO
 from .photos import PreparedFaces, spread_over
 from .sets import OccludedPairs
-from .metrics import FILLS, METRICS, SEVERAL, FeatureTable, evaluate, known_by, lpips_net, mask_names, masks_option, net_for, picture_scores, result_sheet, same_job, warn_of_few, weights_given, write_tex
+from .metrics import FILLS, METRICS, SEVERAL, FeatureTable, _lpips_job, evaluate, known_by, lpips_net, lpips_option, mask_names, masks_option, net_for, picture_scores, result_sheet, same_job, warn_of_few, weights_given, write_tex
 from .distribution import METHODS as FID_OF, evaluate_fid, fid, inception_features, open_features, precision_recall, realism
 
 # %% ../nbs/64_tables.ipynb #5ef1d572
@@ -30,7 +30,7 @@ def evaluate_occluders(
     out:str|Path='runs/occluders', # folder: pictures.csv, quality.csv, occluders.csv, occluders.tex
     masks:tuple=L2SFO, # occluders, see mask_names
     limit:int=None, # so many faces, spread over the test set
-    with_lpips:bool=True, # LPIPS needs AlexNet
+    with_lpips:bool|str|Path=True, # LPIPS needs AlexNet; or the file of its weights, see lpips_net
     file:str|Path='auto', # weights of Inception
     name:str=None, # of a callable
     device:str='cpu',
@@ -78,7 +78,7 @@ def evaluate_pairs(
     weights:str|Path=None, # weights file or folder; the bundled ones by default
     out:str|Path='runs/pairs', # folder: scores, features, occluders.csv, occluders.tex
     limit:int=None, # so many pairs, spread over the set
-    with_lpips:bool=True, # LPIPS needs AlexNet
+    with_lpips:bool|str|Path=True, # LPIPS needs AlexNet; or the file of its weights, see lpips_net
     file:str|Path='auto', # weights of Inception
     name:str=None, # of a callable
     device:str='cpu',
@@ -87,8 +87,8 @@ def evaluate_pairs(
     "Quality on a set's own occluded pictures; resumable. [P, Table 3]"
     out, pairs = Path(out), OccludedPairs(data); faces, at = pairs.faces, spread_over(len(pairs), limit); net, w = net_for(faces, weights); net = net.to(device)
     if features is not None and len(at) < ENOUGH: features = None; warnings.warn(f"FID is left out: {len(at):,} of {len(pairs):,} pictures are too few, it takes {ENOUGH:,}.", stacklevel=2)
-    same_job(out, weights=w, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', lpips=with_lpips, features=name or str(features), file=known_by(file) if features == 'inception' else None, pairs=len(at))
-    look = features if features is None or callable(features) else inception_features(file).to(device); lp = lpips_net().to(device) if with_lpips else None
+    look = features if features is None or callable(features) else inception_features(file).to(device); lp = lpips_net(with_lpips).to(device) if with_lpips else None          # before the first pair
+    same_job(out, weights=w, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', lpips=_lpips_job(with_lpips), features=name or str(features), file=known_by(file) if features == 'inception' else None, pairs=len(at))
     D = look(pairs[0]['y'][None].to(device)).shape[1] if look else 1; scores, vectors = FeatureTable(out/'scores', (len(at), 2, 5)), FeatureTable(out/'features', (len(at), 3, D))
     for n in tqdm(np.flatnonzero(~(scores.done.all(1) & vectors.done.all(1))), disable=not progress, desc='pairs', unit='picture'):
         b = {k: v[None].to(device) for k, v in pairs[at[n]].items()}; pics = [b['x'], net(b['x']).pictures[0].float().clamp(0, 1)]; share = (b['valid']*(b['hole'] > .5)).mean()
@@ -117,7 +117,7 @@ def evaluate_real(
     out:str|Path='runs/real', # folder: completed pictures, features, real.csv, real.tex
     limit:int=None, # so many masked photos, spread over the set
     references:int=None, # faces of the reference; as many as masked photos by default
-    with_lpips:bool=True, # LPIPS needs AlexNet
+    with_lpips:bool|str|Path=True, # LPIPS needs AlexNet; or the file of its weights, see lpips_net
     file:str|Path='auto', # weights of Inception or VGG
     name:str=None, # of a callable
     device:str='cpu',
@@ -127,7 +127,7 @@ def evaluate_real(
 ) -> dict: # 'masked', 'ours', 'bare faces' → pictures, reference, then COLUMNS (realism: of the median picture)
     "Do completions of really masked photos look like bare faces? Resumable. [P, Table 2; R: LPIPS of pairs; C: reference, outline]"
     faces, photos, out = PreparedFaces(data), PreparedFaces(reference, 'test'), Path(out); net, w = net_for(faces, weights); net_for(photos, weights); at, two, job = _real_job(faces, photos, features, limit, references, file, name); N = len(at)
-    plug = open_features(features, file); plug = plug if callable(features) else plug.to(device); lp = lpips_net().to(device) if with_lpips else None          # before the first photo
+    plug = open_features(features, file); plug = plug if callable(features) else plug.to(device); lp = lpips_net(with_lpips).to(device) if with_lpips else None          # before the first photo
     for folder, what in _real_jobs(out, w, shared and Path(shared), job).items(): same_job(folder, **what)
     valid = [torch.from_numpy(faces.picture(i)[1])[None] for i in at]
     def cut(pic, keep): return torch.where(keep > 0, to_tensor(pic), torch.tensor(.5))
@@ -148,7 +148,7 @@ def evaluate_real(
     for m, fake in zip(tqdm(REAL, disable=not progress, desc='distances', unit='method'), (seen.data[:, 0], made.data[:, -1], ref.data[1::2, 0])):
         if known and m != 'ours': res[m] = known[m]; continue
         few = features == 'vgg' or min(len(real), len(fake)) < ENOUGH; ring = rng_for(0).permutation(len(fake))
-        res[m] = dict(pictures=len(fake), reference=len(real), fid=math.nan if few else fid(real, fake), **precision_recall(real, fake), realism=float(np.median(realism(real, fake))),
+        res[m] = dict(pictures=len(fake), reference=len(real), fid=math.nan if few else fid(real, fake), **precision_recall(real, fake, device=device), realism=float(np.median(realism(real, fake, device=device))),
                       lpips_pairs=float(lpips(map(see[m], ring), map(see[m], np.roll(ring, 1)))) if lp else math.nan,
                       lpips_change=float(lpips(map(see['masked'], range(N)), map(see['ours'], range(N)))) if lp and m == 'ours' else math.nan)
     return _write_real(out, name or features, res)
@@ -192,8 +192,8 @@ def real_sheet(
 def _parser(table, about, file, **several):
     p = argparse.ArgumentParser(f'facecomp-eval {table}', description=about)
     p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', metavar='RUN', help='weights file or folder; the bundled ones by default'+('. NAME=RUN NAME=RUN …: several methods, in one table and one sheet' if several else ''), **several)
-    p.add_argument('--out', default=f'runs/{table}', help='folder for the tables; run again to resume'); p.add_argument('--limit', type=int, help='so many pictures, spread over the set')
-    p.add_argument('--file', default='auto', help=file); p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out')
+    p.add_argument('--out', default=f'runs/{table}', help=f'folder for {table}.csv, {table}.tex and what they are made from; run again to resume'); p.add_argument('--limit', type=int, help='so many pictures, spread over the set')
+    p.add_argument('--file', default='auto', help=file); lpips_option(p)
     p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save N results, not chosen by hand, as sheet.png')
     p.add_argument('--device', default='auto', help='auto, cpu, cuda'); return p
 
@@ -215,7 +215,7 @@ def occluders_main(argv=None):
     if a.own and a.masks != L2SFO: p.error('--masks draws occluders: leave it out with --own.')
     if a.own and a.fid_of != FID_OF: p.error('--fid-of chooses among the lines for drawn occluders: leave it out with --own.')
     score = evaluate_pairs if a.own else functools.partial(evaluate_occluders, masks=a.masks, fid_of=tuple(a.fid_of))
-    _run('occluders', a, lambda: occluder_table(score(a.data, None if a.no_fid else 'inception', a.weights, a.out, limit=a.limit, with_lpips=not a.no_lpips, file=a.file, device=a.device)),
+    _run('occluders', a, lambda: occluder_table(score(a.data, None if a.no_fid else 'inception', a.weights, a.out, limit=a.limit, with_lpips=a.alexnet or not a.no_lpips, file=a.file, device=a.device)),
          lambda at: write_picture(at, result_sheet(a.data, a.weights, a.sheet, a.masks)))
 
 def real_main(argv=None):
@@ -225,7 +225,7 @@ def real_main(argv=None):
     p.add_argument('--features', default='inception', choices=['inception', 'vgg'], help='vgg: fc2, as precision and recall were defined (no FID then)'); a = p.parse_args(argv)
     def job(): # several methods or one
         a.weights = weights_given(a.weights); score = importlib.import_module(SEVERAL).rank_real if isinstance(a.weights, dict) else evaluate_real
-        return real_table(score(a.data, a.reference, a.features, a.weights, a.out, a.limit, a.references, not a.no_lpips, a.file, device=a.device))
+        return real_table(score(a.data, a.reference, a.features, a.weights, a.out, a.limit, a.references, a.alexnet or not a.no_lpips, a.file, device=a.device))
     def sheet(at):
         if isinstance(a.weights, dict): importlib.import_module(SEVERAL).save_sheet(at, a.data, a.out, list(a.weights), a.sheet)
         else: write_picture(at, real_sheet(a.data, a.out, a.sheet))

@@ -338,7 +338,7 @@ def main(argv=None):
     p.add_argument('--data', required=True, help='prepared LFW (data_scripts/prepare.py lfw)')
     p.add_argument('--embedder', required=True, help=f"'dlib', FILE or NAME:FILE (TorchScript, ONNX, LightCNN-29 v2) with NAME one of {', '.join(INPUTS)}")
     p.add_argument('--weights', nargs='+', metavar='RUN', help='weights file or folder; the bundled ones by default. NAME=RUN NAME=RUN …: several methods, in one table and one figure')
-    p.add_argument('--out', default='runs/verify', help='folder for vectors and tables; run again to resume')
+    p.add_argument('--out', default='runs/verify', help='folder for verification.csv and .tex, the ROC curves, scores and vectors; run again to resume')
     p.add_argument('--limit', type=int, help='only so many pairs, evenly over the folds')
     masks_option(p); p.add_argument('--device', default='auto', help='auto, cpu, cuda')
     a = p.parse_args(argv)

@@ -3,9 +3,9 @@ import importlib.util, os, warnings
 from pathlib import Path
 import cv2, numpy as np, pytest, torch
 from facecomp.align import similarity, warp_picture
-from facecomp.core import FacecompError, portrait, read_picture, to_tensor
+from facecomp.core import ASSETS, FacecompError, portrait, read_picture, to_tensor
 from facecomp.distribution import INCEPTION, evaluate_fid, fid, inception_features, inception_weights, precision_recall, realism
-from facecomp.metrics import FEW, FeatureTable, evaluate, lpips_net, main, mask_names, psnr, ssim, summarise, warn_of_few
+from facecomp.metrics import FEW, TABLES, FeatureTable, evaluate, lpips_net, main, mask_names, psnr, ssim, summarise, warn_of_few
 from facecomp.occlude import TEST_MASKS
 from facecomp.occluders import ANCHORS, L2SFO, MaskTemplates
 
@@ -281,6 +281,22 @@ def test_tables_explain_what_is_missing(table, tmp_path, capsys):
     assert 'holds no prepared set' in str(e.value)
     with pytest.raises(SystemExit) as e: main([table, '--help'])
     assert e.value.code == 0 and '--data' in capsys.readouterr().out
+
+@pytest.mark.parametrize('table', ['quality', 'field', *TABLES])
+def test_help_says_what_is_written(table, capsys):
+    "every table's --help names its CSV and its LaTeX, and that the same call again goes on"
+    with pytest.raises(SystemExit): main([table, '--help'])
+    said = ' '.join(capsys.readouterr().out.split()); assert '.csv' in said and '.tex' in said and 'run again to resume' in said and '--out' in said
+
+@pytest.mark.parametrize('table', ['quality', 'occluders', 'real', 'comparison', 'ablation'])
+def test_alexnet_is_asked_for_first(table, drawn, tmp_path, monkeypatch):
+    "--alexnet of every table with LPIPS: a file that isn't there, or isn't AlexNet's, before anything is made"
+    monkeypatch.setattr('facecomp.tables.open_features', lambda *a: torch.nn.Flatten()); (tmp_path/'bad.pth').write_bytes(b'no'); extra = dict(real=['--reference', str(drawn)], comparison=['--weights', f'ours={ASSETS}'], ablation=['--rows', 'full']).get(table, [])
+    ask = lambda *more: main([table, '--data', str(drawn), '--out', str(tmp_path/'out'), '--device', 'cpu', *extra, *more])
+    for file, text in (('none.pth', 'none.pth does not exist'), ('bad.pth', 'bad.pth is damaged')):
+        with pytest.raises(SystemExit, match=text): ask('--alexnet', str(tmp_path/file))
+    with pytest.raises(SystemExit) as e: ask('--alexnet', 'x', '--no-lpips')
+    assert e.value.code == 2 and not (tmp_path/'out').exists()
 
 def test_unknown_method(tmp_path):
     with pytest.raises(FacecompError, match='Unknown method'): evaluate_fid(tmp_path, 'inception', methods=('magic',))

@@ -77,7 +77,7 @@ def test_what_is_missing_is_said_first(sets, tmp_path, monkeypatch):
     monkeypatch.setattr('facecomp.tables.ENOUGH', 12); scored = []; monkeypatch.setattr('facecomp.tables.evaluate', lambda *a, **k: scored.append(a))
     for bad, text in (((('inception', dict(file=tmp_path/'none.pth'))), 'none.pth does not exist'), ((crude, dict(fid_of=('magic',))), 'magic'), ((crude, dict(masks='cup')), 'list of occluders')):
         with pytest.raises(FacecompError, match=text): evaluate_occluders(sets/'bare_set', bad[0], out=tmp_path/'six', progress=False, **bad[1])
-    def lost(): raise FacecompError('no AlexNet')
+    def lost(where): raise FacecompError('no AlexNet')
     monkeypatch.setattr('facecomp.tables.lpips_net', lost)
     with pytest.raises(FacecompError, match='no AlexNet'): evaluate_real(sets/'masked_set', sets/'bare_set', crude, out=tmp_path/'real', name='8²', progress=False)
     with pytest.raises(FacecompError, match='dino'): evaluate_real(sets/'masked_set', sets/'bare_set', 'dino', out=tmp_path/'real', progress=False)
@@ -86,7 +86,7 @@ def test_what_is_missing_is_said_first(sets, tmp_path, monkeypatch):
 @pytest.fixture(scope='module')
 def real(sets):
     with pytest.MonkeyPatch.context() as m, warnings.catch_warnings():
-        warnings.simplefilter('ignore'); m.setattr('facecomp.tables.lpips_net', Pairs)
+        warnings.simplefilter('ignore'); m.setattr('facecomp.tables.lpips_net', lambda where: Pairs())
         return evaluate_real(sets/'masked_set', sets/'bare_set', crude, out=sets/'real', name='8²', progress=False)
 
 @torch.no_grad()
@@ -171,7 +171,7 @@ def test_two_methods_on_real_masks(sets, tmp_path, monkeypatch, capsys):
     seen, stop, scored = [], 1000, []
     class Counted(Pairs):
         def forward(self, a, b, normalize): scored.append(1); return super().forward(a, b, normalize)
-    monkeypatch.setattr('facecomp.tables.open_features', lambda *a: Crude()); monkeypatch.setattr('facecomp.tables.lpips_net', Counted)
+    monkeypatch.setattr('facecomp.tables.open_features', lambda *a: Crude()); monkeypatch.setattr('facecomp.tables.lpips_net', lambda where: Counted())
     cfg = override_method(method_config('dfnet-small', 128), ['net.base=8', 'net.widest=32'])
     with isolated_rng(0): export_method(tmp_path/'dfnet', build(cfg.method, cfg.size, **cfg.net), cfg, PreparedFaces(sets/'masked_set').convention)
     ask = lambda out, *weights: main(['real', '--data', str(sets/'masked_set'), '--reference', str(sets/'bare_set'), '--out', str(tmp_path/out), '--device', 'cpu', '--sheet', '4', '--weights', *weights])
