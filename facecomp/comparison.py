@@ -27,12 +27,13 @@ def paired_interval(
     share:float=.95, # of the draws inside the interval
     seed:int=0,
 ) -> tuple: # mean of b - a, lower end, upper end
-    "Difference of two methods on the same pictures, faces drawn with replacement. NaN scores are left out in both. [C]"
+    "Difference of two methods on the same pictures, faces drawn with replacement. NaN scores are left out in both; three NaN if there are no others. Raises FacecompError for other shapes. [C]"
     d = np.asarray(b, float)-np.asarray(a, float)
     if d.ndim != 2 or not d.size: raise FacecompError(f"Scores must be (faces, masks), not {d.shape}.")
     s, n = np.nansum(d, 1), np.isfinite(d).sum(1); pick = np.random.default_rng(seed).integers(len(d), size=(draws, len(d)))
-    lo, hi = np.quantile(s[pick].sum(1)/np.maximum(n[pick].sum(1), 1), [(1-share)/2, (1+share)/2])
-    return float(s.sum()/max(n.sum(), 1)), float(lo), float(hi)
+    if not n.any(): return (np.nan,)*3
+    k = n[pick].sum(1); lo, hi = np.quantile((s[pick].sum(1)[k > 0])/k[k > 0], [(1-share)/2, (1+share)/2])     # a draw without a score says nothing
+    return float(s.sum()/n.sum()), float(lo), float(hi)
 
 # %% ../nbs/66_comparison.ipynb #7a7189b0
 def _scores(out, column, picked, masks): # (N,K) of the tested method, from pictures.csv, which may hold more faces, in the order in which they were made

@@ -6,7 +6,7 @@
 __all__ = ['METHOD_WEIGHTS', 'MethodTraining', 'export_method', 'load_method', 'train_method', 'main']
 
 # %% ../nbs/65_contest.ipynb #28448f1f
-import argparse, contextlib, copy, json, sys
+import argparse, contextlib, copy, json, math, sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
@@ -15,7 +15,7 @@ from .photos import PreparedFaces
 from .samples import training_samples
 from .losses import VGGFeatures
 from .config import PARTS, override, config_difference
-from .checkpoint import last_checkpoint, load_weights, no_result
+from .checkpoint import _write, last_checkpoint, load_weights, no_result
 from .loop import Stage, settle, make_accelerator, optimise, learning_rate, update_ema, run_stage
 from .trainer import hole_psnr, train
 from .methods import METHODS, build
@@ -82,7 +82,7 @@ class MethodTraining(Stage):
     def sheet(self, batch, rows=6):
         x = batch['x'][:rows]; p = self.ema.eval()(x).pictures[0]
         return np.concatenate([np.concatenate([to_uint8(v) for v in c[:rows]]) for c in (x, p, batch['y'])], 1)
-    def validate(self): return hole_psnr(self.ema.eval(), self.val)
+    def validate(self): score = hole_psnr(self.ema.eval(), self.val); return None if math.isnan(score) else score
     def keep_best(self, out): export_method(out, self.ema, self.cfg, self.convention, 'best.safetensors')
     def finish(self, out): export_method(out, self.ema, self.cfg, self.convention)
 
@@ -96,11 +96,9 @@ def export_method(
     convention:dict, # alignment of its training set
     name:str='weights.safetensors',
 ) -> Path:
-    "Write a method's weights with everything that inference needs. [C]"
-    from safetensors.torch import save_file
+    "Write a method's weights with everything that inference needs. Raises FacecompError when the disk is full. [C]"
     meta = dict(facecomp=json.dumps(dict(format=METHOD_WEIGHTS, method=cfg.method, net=dict(size=cfg.size, **cfg.net), convention=convention, train=cfg.plain())))
-    with atomic(Path(out)/name) as p: save_file({k: v.contiguous().cpu() for k, v in net.state_dict().items()}, p, metadata=meta)
-    return Path(out)/name
+    return _write(Path(out)/name, {k: v.contiguous().cpu() for k, v in net.state_dict().items()}, meta)
 
 def load_method(
     path:str|Path, # a weights file of a method or of ours, or a folder that holds weights.safetensors
@@ -127,9 +125,16 @@ def train_method(
     progress:bool=True, # progress bar
     limit:int=None, # only the first so many training faces
 ) -> dict: # steps done, bad steps, best score, pictures a second, the last loss terms
-    "Train a compared method. [C]"
-    cfg = replace(cfg, run=settle(cfg.run)); run, faces = cfg.run, PreparedFaces(data, 'train', limit)
-    if run.threads: torch.set_num_threads(run.threads)
+    "Train a compared method. Raises FacecompError for settings or a set that don't go together. [C]"
+    cfg, threads = replace(cfg, run=settle(cfg.run)), torch.get_num_threads()
+    try:
+        if cfg.run.threads: torch.set_num_threads(cfg.run.threads)
+        return _train(cfg, data, out, resume, progress, limit)
+    finally: torch.set_num_threads(threads)
+
+def _train(cfg, data, out, resume, progress, limit):
+    run, faces = cfg.run, PreparedFaces(data, 'train', limit)
+    if run.batch < 2 and cfg.method.startswith('dfnet'): raise FacecompError("DFNet's batch norm at 1² needs at least two pictures: batch=2 or more.")
     if faces.size != cfg.size: raise FacecompError(f"{data} holds {faces.size}² pictures, the network is for {cfg.size}²: prepare with --size {cfg.size}, or set size={faces.size}.")
     if run.batch > 1 and len(faces) < 2: raise FacecompError(f"{data} has a single training face: the unpaired methods need others.")
     acc = make_accelerator(run); stage = MethodTraining(cfg, faces, acc, PreparedFaces(data, 'val', run.val_faces, spread=True) if run.val_every else None)

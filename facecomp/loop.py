@@ -171,6 +171,8 @@ def run_stage(
     no_result(out); ck = _resume(out, stage, plain) if last else dict(step=0, bad=0, best=None); start, bad, best = ck['step'], ck['bad'], ck['best']
     acc.wait_for_everyone(); main, board = acc.is_main_process, None
     if main:
+        for p in out.glob('step_*.pt'):
+            if int(p.stem[5:]) > start: p.rename(p.with_suffix('.damaged'))     # passed over: by its number it would stay the newest
         with atomic(out/'config.json') as p: p.write_text(json.dumps(plain, indent=1))
         cut_log(out/'log.csv', start)
         if cfg.tensorboard: board = _tensorboard(out, start)
@@ -218,7 +220,7 @@ def run_stage(
 @contextlib.contextmanager
 def _plainly(out):
     "What torch says of memory and of its loading processes, as something that can be done about it"
-    go = lambda: "the same command with --resume goes on from the last checkpoint." if last_checkpoint(out) else "then start again."
+    go, killed = lambda: "the same command with --resume goes on from the last checkpoint." if last_checkpoint(out) else "then start again.", False
     try: yield
     except FacecompError as e:
         if not str(e).startswith('Caught '): raise
@@ -226,7 +228,9 @@ def _plainly(out):
     except RuntimeError as e:
         if isinstance(e, torch.OutOfMemoryError) or "can't allocate memory" in str(e): raise FacecompError(f"The memory is full. Compute a batch in parts (accumulate=2 or more: the same numbers), take a smaller one, or precision=auto; {go()}") from None
         if 'DataLoader worker' not in str(e): raise
-        raise FacecompError(f"A process that loads data was killed, mostly for want of memory: take fewer workers (or 0); {go()}") from None
+        killed = True
+    except (ConnectionError, EOFError): killed = True                                            # its death was noticed in the middle of a picture
+    if killed: raise FacecompError(f"A process that loads data was killed, mostly for want of memory: take fewer workers (or 0); {go()}") from None
 
 def _to(v, device, precision):
     return v.to(device, torch.float64 if precision == 'float64' and v.is_floating_point() else v.dtype, non_blocking=True)

@@ -32,7 +32,7 @@ VGG_LAYOUT = (64, 64, 'M', 128, 128, 'M', 256, 256, 256, 'M') # VGG-16 up to poo
 def find_vgg(
     where:str='auto', # 'auto', 'torchvision', or a .safetensors/.pth file
 ) -> dict: # state dict with keys features.N.weight|bias
-    "Find VGG-16 weights: FACECOMP_DATA, torchvision's cache or download, or a file; a clear error without. [C]"
+    "Find VGG-16 weights: FACECOMP_DATA, torchvision's cache or download, or a file. Raises FacecompError if there are none, or they are damaged. [C]"
     from safetensors.torch import load_file
     if where == 'auto':
         local = data_root() and data_root()/'weights'/'vgg16_features_fp16.safetensors'
@@ -40,13 +40,16 @@ def find_vgg(
     if where == 'torchvision':
         from torchvision.models import VGG16_Weights
         try: return VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=True)
-        except OSError as e:
+        except (OSError, RuntimeError) as e:                        # RuntimeError: what came has another hash
             name = VGG16_Weights.IMAGENET1K_V1.url.rsplit('/', 1)[-1]
             folder = Path(torch.hub.get_dir())/'checkpoints'
             raise FacecompError(f"VGG-16 could not be downloaded ({e}). Put {name} into {folder}, or give a file with vgg=PATH, "
                                 "or train without it: perceptual_weight=0 style_weight=0.") from None
     if not Path(where).exists(): raise FacecompError(f"The VGG-16 file {where} does not exist.")
-    return load_file(where) if where.endswith('.safetensors') else torch.load(where, map_location='cpu', weights_only=True)
+    try: sd = load_file(where) if where.endswith('.safetensors') else torch.load(where, map_location='cpu', weights_only=True)
+    except Exception as e: raise FacecompError(f"{where} is damaged, or holds no weights ({type(e).__name__}).") from None
+    if not isinstance(sd, dict): raise FacecompError(f"{where} holds no weights by name.")
+    return sd
 
 class VGGFeatures(nn.Module):
     "VGG-16 after pool1, pool2, pool3, frozen. [P: φ; R: DFNet's layers]"
@@ -284,6 +287,8 @@ class CompletionLoss(nn.Module):
         c, pairs = self.cfg, self.pyramid(out, batch)
         if c.where_adversarial and disc is None:
             raise FacecompError("adversarial_weight is above 0: give the discriminator, or set it to 0.")
+        if c.where_adversarial and not any(k in pairs for k in c.where_adversarial):
+            raise FacecompError(f"The discriminator is to judge layers {c.where_adversarial}, and the network has {len(out.pictures)}: name others in adversarial_layers.")
         rec, uv, terms = self.structure(pairs, out, batch)
         perc, style, more = self.texture(pairs, batch['hole'], generator, batch.get('chance')) if c.needs_vgg else ([], [], {})
         terms |= more; ip, adv = {}, {}

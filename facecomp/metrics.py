@@ -6,10 +6,10 @@
 __all__ = ['METRICS', 'FILLS', 'METHODS_FROM', 'FEW', 'FIELD', 'SEVERAL', 'TABLES', 'psnr', 'ssim', 'lpips_net', 'mean_face',
            'paste_mean', 'inpaint', 'known_by', 'same_job', 'mask_names', 'picture_scores', 'net_for', 'evaluate',
            'latex', 'write_tex', 'warn_of_few', 'summarise', 'markdown_table', 'field_score', 'evaluate_field',
-           'FeatureTable', 'weights_given', 'result_sheet', 'masks_option', 'lpips_option', 'main']
+           'claim_room', 'FeatureTable', 'weights_given', 'result_sheet', 'masks_option', 'lpips_option', 'main']
 
 # %% ../nbs/60_metrics.ipynb #9e181e40
-import argparse, csv, functools, hashlib, importlib, json, math, re, sys, warnings
+import argparse, csv, functools, hashlib, importlib, json, math, os, re, sys, warnings
 from pathlib import Path
 import cv2, numpy as np, torch, torch.nn.functional as F
 from tqdm.auto import tqdm
@@ -351,6 +351,15 @@ def _field_table(out, names, faces): # fields.csv → field.csv, field.tex; mean
     return res['all']
 
 # %% ../nbs/60_metrics.ipynb #6efe97f3
+def claim_room(
+    file, # open for writing, as long as it will be
+):
+    "Take a file's room on the disk now: later a full disk would kill the process at a write to the mapped file. Raises FacecompError where there is no room. [C]"
+    size = os.fstat(file.fileno()).st_size
+    if not hasattr(os, 'posix_fallocate') or not size: return
+    try: os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as e: raise FacecompError(f"There is no room on the disk for {size/1e6:.1f} MB of vectors or scores ({e.strerror}): free some, or choose another --out.") from None
+
 class FeatureTable:
     "Vectors of N pictures in K versions each, in a folder; filled row by row, kept over a stop. [C]"
     def __init__(self,
@@ -359,7 +368,11 @@ class FeatureTable:
     ):
         folder = Path(folder); folder.mkdir(parents=True, exist_ok=True); self.files = folder/'features.npy', folder/'features_done.npy'
         if not all(f.exists() for f in self.files):
-            for f, n, t in zip(self.files, (shape, shape[:2]), (np.float32, bool)): np.lib.format.open_memmap(f, 'w+', t, n).flush()
+            for f, n, t in zip(self.files, (shape, shape[:2]), (np.float32, bool)):
+                np.lib.format.open_memmap(f, 'w+', t, n).flush()
+                try:
+                    with f.open('rb+') as h: claim_room(h)
+                except FacecompError: f.unlink(); raise
         self.data, self.done = (np.load(f, mmap_mode='r+') for f in self.files)
         if self.data.shape != tuple(shape): raise FacecompError(f"{folder} holds vectors of shape {self.data.shape}, not {tuple(shape)}: choose another folder.")
 

@@ -14,7 +14,7 @@ from .identity import INPUTS
 from .occlude import TEST_MASKS
 from .photos import PreparedFaces, TestFaces
 from .sets import template_protocol
-from .metrics import SEVERAL, FeatureTable, mask_names, masks_option, net_for, same_job, weights_given
+from .metrics import SEVERAL, FeatureTable, claim_room, mask_names, masks_option, net_for, same_job, weights_given
 from .verification import CONDITIONS, _fill, _job, _jobs, _judge, _report, _tables, markdown_table, pool_templates
 
 
@@ -63,7 +63,7 @@ def verify_templates(
     vectors = lambda on, v: pool_templates((seen.data if v <= K else made.data[:, -K:])[on, v if v <= K else v-1-K], t[on], m[on]); gallery = vectors(used, 0)
     ids, person = subjects(p['a'], p['b'], p['same']); who = np.stack([person[np.searchsorted(ids, x)].astype(np.int32) for x in (a, b)], 1)
     with tempfile.TemporaryFile(dir=out) as disk:                                               # as much again as scores.npz, as long as it takes
-        cos = np.memmap(disk, np.float32, 'w+', shape=(1+3*K, len(a))); scores = dict(zip(CONDITIONS, np.split(cos, [1, 1+K, 1+2*K])))
+        cos = np.memmap(disk, np.float32, 'w+', shape=(1+3*K, len(a))); claim_room(disk); scores = dict(zip(CONDITIONS, np.split(cos, [1, 1+K, 1+2*K])))
         for v in range(1+2*K): _between(gallery, vectors(probes, v), a, b, cos[v])
         for k in range(K): scores['both'][k] = (scores['masked'][k]+scores['completed'][k])/2
         with atomic(out/'scores.npz') as f: np.savez(f, same=same, templates=np.stack([a, b], 1), persons=who, masks=np.array(names), **scores)

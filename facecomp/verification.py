@@ -225,6 +225,7 @@ def lfw_pairs(
 
 def _judge(embedder, name, conv, device):
     "The embedder, its name in the table, and what a job must know of it"
+    if callable(embedder) and not name: raise FacecompError("An embedder given as a function needs a name: its job is known by it when it goes on.")
     emb = embedder if callable(embedder) else open_embedder(embedder, conv, device); name = name or Path(str(embedder)).stem
     at = Path('none') if callable(embedder) else Path(str(embedder).split(':', 1)[-1]); e = at if at.is_file() else name
     return emb, name, dict(embedder=e) | (dict(embedder_input=str(embedder).split(':', 1)[0]) if e is at and ':' in str(embedder) else {})     # NAME, not where the file lies
