@@ -70,6 +70,7 @@ def fit_landmarks(
     L = np.array(landmarks, np.float64)
     if L.ndim != 3 or L.shape[1] != 68 or L.shape[2] not in (2, 3):
         raise FacecompError(f"Landmarks must be (B,68,2) or (B,68,3), not {L.shape}.")
+    if not len(L) or steps < 1: raise FacecompError(f"At least one face and one step are needed, not {len(L)} and {steps}.")
     if L.shape[2] == 2: L = np.pad(L, ((0, 0), (0, 0), (0, 1)), constant_values=np.nan)
     if len(L) > 128:
         how = steps, shear, reach, skip, floor, max_noise

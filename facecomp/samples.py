@@ -78,6 +78,7 @@ class TrainFaces(torch.utils.data.Dataset):
         empty:float=0., # share of the samples that show clutter and no face [C]
         mix:dict=None, # share of each kind of occluder; `MIX` by default
     ):
+        if not (0 <= jitter <= 1 and 0 <= empty <= 1): raise FacecompError(f"jitter and empty are shares in [0,1], not {jitter} and {empty}.")
         self.faces, self.seed, self.kind, self.fields, self.flip, self.jitter, self.empty = faces, seed, kind, fields, flip, jitter, empty
         self.mix, self.source = mix or MIX, occluder_source(kind, mix)                          # all of them are there
         _check_fields(faces, fields)
