@@ -127,7 +127,7 @@ def train_method(
     progress:bool=True, # progress bar
     limit:int=None, # only the first so many training faces
 ) -> dict: # steps done, bad steps, best score, pictures a second, the last loss terms
-    "Train a compared method. [C]"
+    "Train a compared method. Raises FacecompError for a set that doesn't fit, and for a folder that holds another run. [C]"
     cfg = replace(cfg, run=settle(cfg.run)); run, faces = cfg.run, PreparedFaces(data, 'train', limit)
     if run.threads: torch.set_num_threads(run.threads)
     if faces.size != cfg.size: raise FacecompError(f"{data} holds {faces.size}² pictures, the network is for {cfg.size}²: prepare with --size {cfg.size}, or set size={faces.size}.")
