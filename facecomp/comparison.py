@@ -27,7 +27,7 @@ def paired_interval(
     share:float=.95, # of the draws inside the interval
     seed:int=0,
 ) -> tuple: # mean of b - a, lower end, upper end
-    "Difference of two methods on the same pictures, faces drawn with replacement. NaN scores are left out in both. [C]"
+    "Difference of two methods on the same pictures, faces drawn with replacement. NaN scores are left out in both. Raises FacecompError for scores that are no (N,K). [C]"
     d = np.asarray(b, float)-np.asarray(a, float)
     if d.ndim != 2 or not d.size: raise FacecompError(f"Scores must be (faces, masks), not {d.shape}.")
     s, n = np.nansum(d, 1), np.isfinite(d).sum(1); pick = np.random.default_rng(seed).integers(len(d), size=(draws, len(d)))
@@ -76,7 +76,7 @@ def compare(
     device:str='cpu',
     progress:bool=True,
 ) -> dict: # name → parameters (M), pictures (seen in the last training run; what its start brought isn't counted), METRICS, fid; 'psnr_hole-first' and so on: (difference, low, high) to the first
-    "Quality of several methods on the same pictures; resumable. [P, Table 1; C: LPIPS, hole, intervals; FID of face i under mask i mod K]"
+    "Quality of several methods on the same pictures; resumable. Raises FacecompError for bad names and for another evaluation's folder, before it begins. [P, Table 1; C: LPIPS, hole, intervals; FID of face i under mask i mod K]"
     out, faces, res, (masks, names) = Path(out), PreparedFaces(data, 'test'), {}, mask_names(masks); picked = spread_over(len(faces), limit); first = next(iter(weights), None)
     nets = methods_for(faces, weights, out, ('truth', 'comparison.csv', 'comparison.tex', 'sheet.png'))
     if features not in (None, 'inception') and not callable(features): raise FacecompError(f"features must be 'inception' or a callable, not {features!r}.")
