@@ -97,7 +97,7 @@ def to_uint8(
 
 # %% ../nbs/00_core.ipynb #bf0a04fa
 def rng_for(
-    *keys:int, # whole numbers ≥ 0: seed, epoch, index …; zeros at the end don't count: give each use a last key above 0
+    *keys:int, # whole numbers in 0…2³²-1: seed, epoch, index …; zeros at the end may not count: give each use a last key above 0
 ) -> np.random.Generator:
     "A random generator that depends on these numbers and on nothing else. [C]"
     return np.random.default_rng(list(keys))

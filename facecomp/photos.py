@@ -276,7 +276,7 @@ def _marks(L): return L[:, :2] if np.isnan(L).any() else L
 
 # %% ../nbs/13_photos.ipynb #33f365c6
 class TestFaces(torch.utils.data.Dataset):
-    "Every face under every test mask: item n is face n // 9 under mask n % 9. [P, Sec. 4.1]"
+    "Every face under every test mask: item n is face n // k under mask n % k, k = number of masks (nine). [P, Sec. 4.1]"
     __test__ = False                                                                    # not a pytest class
     def __init__(self,
         faces:PreparedFaces, # prepared set, usually split='test'

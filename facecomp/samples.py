@@ -49,7 +49,7 @@ def clutter(
     rng:np.random.Generator,
     share:tuple=(.12, .4), # side of the piece over the picture's
 ) -> np.ndarray: # uint8 (S,S,3)
-    "Texture without a face: a small piece of a picture, turned by a multiple of 90° and enlarged. [C]"
+    "Texture without a whole face: a small piece of a picture, turned by a multiple of 90° and enlarged. [C]"
     S = len(pic); n = max(2, int(rng.uniform(*share)*S)); y, x = rng.integers(0, S-n+1, 2)
     return cv2.resize(np.ascontiguousarray(np.rot90(pic[y:y+n, x:x+n], rng.integers(4))), (S, S), interpolation=cv2.INTER_LINEAR)
 
