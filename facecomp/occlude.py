@@ -380,7 +380,7 @@ def occlude(
 def occlude_for(
     pic, landmarks, # as in `occlude`
     seed:int, epoch:int, index:int, # which run, which round, which picture
-    view:int=0, # 0 or 1: the two views of stage 1
+    view:int=0, # of stage 1; 0: query, 1: key; from 2 on: drawn again
     kind:str='random', mix:dict=MIX, # as in `occlude`
 ) -> tuple: # as in `occlude`
     "The occlusion of one picture in one epoch: the same numbers give the same occlusion, in any order, in any worker. [C]"
