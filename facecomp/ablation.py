@@ -29,7 +29,7 @@ ROWS = {'full': [], 'no-stage1': ['init='], 'no-identity': ['loss.identity_weigh
 def row_settings(
     row:str, # one of `ROWS`, or 'uv=0.5', 'uv=1e-3' and the like for the weight of L_uv
 ) -> list: # settings as `override` takes them
-    "What a row of the ablation changes. [P: Table 6, Fig. 9; C: no-identity, no-adversarial]"
+    "What a row of the ablation changes. Raises FacecompError for another row. [P: Table 6, Fig. 9; C: no-identity, no-adversarial]"
     if row in ROWS: return ROWS[row]
     try: weight = float(row[3:]) if row.startswith('uv=') else -1.
     except ValueError: weight = -1.
@@ -95,7 +95,7 @@ def ablation_table(
 def sweep_figure(
     runs:list, # of ablate; rows that aren't uv=WEIGHT are left out
 ): # matplotlib Figure: PSNR, SSIM, LPIPS, FID, those that were scored
-    "Quality against λ_uv, a dot a seed, a line through the means. [P: Fig. 9]"
+    "Quality against λ_uv, a dot a seed, a line through the means. Raises FacecompError if no row is uv=WEIGHT. [P: Fig. 9]"
     from matplotlib.figure import Figure
     by = {}
     for r in runs:
@@ -156,7 +156,7 @@ def gather(
     out:str|Path, # folder of ablate
     like:dict|str=None, # whose settings: a note (what scores.json holds) or the name of a run's folder; those that most runs share by default
 ) -> tuple: # runs, as of ablate, in the order of ROWS, then of the weights, then of the seeds; lines about what was left out
-    "The finished runs in a folder that are one experiment: settings alike but for row and seed, scored alike on the same set. [C]"
+    "The finished runs in a folder that are one experiment: settings alike but for row and seed, scored alike on the same set. Raises FacecompError if none is finished, or `like` isn't there. [C]"
     notes, left = _notes(Path(out)); kept, unlike = [], lambda a, b: _settings(a, b)+_scoring(a, b)
     if not notes: raise FacecompError(f"There is no finished run in {out}"+(f" ({'; '.join(left)})." if left else '.'))
     if isinstance(like, str) and like not in notes: raise FacecompError(f"There is no finished run {like} in {out}: there are {', '.join(notes)}.")
@@ -184,7 +184,7 @@ def ablate(
     how:dict=None, # what the scores depend on beside the settings and the set (faces, FID …): a row that was scored otherwise is scored again
     progress:bool=True,
 ) -> list: # of dicts: row, seed, pictures and COLUMNS; of every run in `out` that belongs to the same experiment, see gather
-    "Train every row with every seed on the same pictures, score it, keep what is done. [P: Table 6]"
+    "Train every row with every seed on the same pictures, score it, keep what is done. Raises FacecompError for rows that leave out nothing, and for runs under other settings. [P: Table 6]"
     out, there = Path(out), rows_for(cfg, encoder); rows = there if rows is None else rows
     lost = [r for r in rows if r in ROWS and r not in there]
     if lost: raise FacecompError(f"The row {lost[0]} leaves out what is not there: "+("name the runs of stage 1 (encoder, --encoder)." if lost[0] == 'no-stage1' else f"set it for all rows first ({row_settings(lost[0])[0].split('=')[0]}, --set)."))
@@ -205,7 +205,6 @@ def ablate(
     runs, left = gather(out, as_note(next(iter(base.values())), 'full', next(iter(base)))); write_tables(out, runs)
     for l in left: tqdm.write(f'left out: {l}', file=sys.stderr)
     return runs
-
 
 # %% ../nbs/65_ablation.ipynb #38290b60
 def main(argv=None):

@@ -24,7 +24,7 @@ def receptive_field(
 # %% ../nbs/41_adversarial.ipynb #4e8b8926
 @dataclass
 class DiscConfig:
-    "Shape of the discriminator."
+    "Shape of the discriminator. Raises FacecompError for widths and layers that can't be."
     width:int=64        # channels of the first layer [R: PatchGAN]; they double with each layer
     widest:int=512      # channels are never more [R]
     layers:int=3        # stride-2 convolutions; 1 to 6 of them see patches of 16, 34, 70, 142, 286, 574 pixels [R: 3]
@@ -56,7 +56,7 @@ class PatchDiscriminator(nn.Module):
     def forward(self,
         x:torch.Tensor, # (B,3,H,W) pictures in [0,1], sides at least 3·2^layers
     ) -> torch.Tensor: # (B,1,h,w) scores, one a patch
-        "One power iteration per call while training, none in eval mode; the norm is float32 also under autocast."
+        "One power iteration per call while training, none in eval mode; the norm is float32 also under autocast. Raises FacecompError for smaller pictures."
         if min(x.shape[-2:]) < (least := self.cfg.least):
             raise FacecompError(f"Pictures of {x.shape[-2]}×{x.shape[-1]} are too small for {self.cfg.layers} layers: "
                                 f"at least {least}, or fewer layers.")

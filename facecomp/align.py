@@ -10,7 +10,7 @@ __all__ = ['LIGHTCNN', 'WIDE', 'CONVENTIONS', 'FAN_FILES', 'S3FD_FILE', 'eye_mou
 from dataclasses import dataclass, asdict
 from pathlib import Path
 import os, pickle, zipfile, numpy as np, cv2
-from .core import FacecompError
+from .core import FacecompError, pick_device
 
 # %% ../nbs/11_align.ipynb #81a989f7
 def eye_mouth(
@@ -137,8 +137,9 @@ def detect_landmarks(
     device:str='cpu', # where the networks run
     boxes:list=None, # face boxes (x1,y1,x2,y2) if known; S3FD finds them otherwise
 ) -> list: # an array (68,2) or (68,3) float32 for each face, largest first; empty if there is none
-    "Landmarks of all faces by the face-alignment package; about 0.6 s a face on a CPU. FacecompError if its weights can't be had or are damaged. [P: landmarks; R: FAN]"
-    missing = [p for p in fan_files(kind) if not p.exists() and not (boxes is not None and p.name == S3FD_FILE)]
+    "Landmarks of all faces by the face-alignment package; about 0.6 s a face on a CPU. FacecompError if the device isn't there or is too small, or the weights can't be had or are damaged. [P: landmarks; R: FAN]"
+    import torch
+    device = pick_device(device); missing = [p for p in fan_files(kind) if not p.exists() and not (boxes is not None and p.name == S3FD_FILE)]
     try:
         import face_alignment
         if (kind, device, boxes is None) not in _fans:
@@ -150,6 +151,7 @@ def detect_landmarks(
     except OSError as e:
         raise FacecompError(f"face-alignment could not download its weights ({e}). Without a network put the files "
                             f"{', '.join(p.name for p in missing)} into {fan_files(kind)[0].parent}, or give landmarks from a file.") from None
+    except torch.OutOfMemoryError: raise FacecompError(f"{device} has not enough memory for face-alignment: take 'cpu'.") from None
     except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as e:
         raise FacecompError(f"A weight file of face-alignment in {fan_files(kind)[0].parent} is damaged ({type(e).__name__}): "
                             "remove it, so that it is fetched again.") from None
@@ -173,7 +175,7 @@ def read_landmarks(
             except ValueError: rows = rows[1:]                                    # a header line
             names, L = [r[0] for r in rows], np.array([[float(v) for v in r[1:]] for r in rows], np.float32)
             L = L.reshape(len(L), 68, -1)
-        assert L.shape[1] == 68 and L.shape[2] in (2, 3)
+        assert len(names) == len(L) and L.shape[1] == 68 and L.shape[2] in (2, 3), f'{len(names)} names, landmarks {L.shape}'
     except (ValueError, KeyError, AssertionError, IndexError, OSError, EOFError, zipfile.BadZipFile) as e:
         raise FacecompError(f"{path} is not a landmarks file ({e}): .npz with `name` and `landmarks68` (N,68,2 or 3), "
                             "or .csv with the file and then x1,y1,x2,y2,…") from None

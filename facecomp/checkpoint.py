@@ -32,9 +32,9 @@ def save_checkpoint(
         except RuntimeError as e: raise OSError(str(e).splitlines()[0]) from None       # how torch says that the disk is full
 
 def load_checkpoint(
-    path:str|Path,
-) -> dict:
-    "Read a checkpoint; nothing but tensors and plain values is unpickled. [C]"
+    path:str|Path, # file
+) -> dict: # what save_checkpoint was given, tensors on the CPU; format
+    "Read a checkpoint; nothing but tensors and plain values is unpickled. Raises DamagedCheckpoint if it can't be read, FacecompError if it is missing or of another format. [C]"
     try: ck = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError: raise FacecompError(f"There is no checkpoint {path}.") from None
     except Exception as e: raise DamagedCheckpoint(f"{path} is not a checkpoint of facecomp, or is damaged ({type(e).__name__}).") from None
@@ -94,8 +94,8 @@ def code_of(
     return out
 
 def made_on(
-    device:torch.device,
-    processes:int=1,
+    device:torch.device, # where it computes
+    processes:int=1, # how many train together
 ) -> dict: # version of facecomp and torch, device, processes
     "Where a file comes from, to be written into it. [C]"
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type.upper()

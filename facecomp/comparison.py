@@ -77,7 +77,7 @@ def compare(
     device:str='cpu',
     progress:bool=True,
 ) -> dict: # name → parameters (M), pictures (seen in the last training run; what its start brought isn't counted), METRICS, fid; 'psnr_hole-first' and so on: (difference, low, high) to the first
-    "Quality of several methods on the same pictures; resumable. [P, Table 1; C: LPIPS, hole, intervals; FID of face i under mask i mod K]"
+    "Quality of several methods on the same pictures; resumable. Raises FacecompError for bad names and for another evaluation's folder, before it begins. [P, Table 1; C: LPIPS, hole, intervals; FID of face i under mask i mod K]"
     out, faces, res, (masks, names) = Path(out), PreparedFaces(data, 'test'), {}, mask_names(masks); picked = spread_over(len(faces), limit); first = next(iter(weights), None)
     nets = methods_for(faces, weights, out, ('truth', 'comparison.csv', 'comparison.tex', 'sheet.png'))
     if features not in (None, 'inception') and not callable(features): raise FacecompError(f"features must be 'inception' or a callable, not {features!r}.")

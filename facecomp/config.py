@@ -139,7 +139,7 @@ PRESETS = {
 def preset(
     name:str, # 'tiny', 'small', 'finder' (fields of faces that stand askew, to find faces with), 'base', 'paper'
 ) -> Config:
-    "A named configuration. `small` takes one thread, which left a shared two-core machine the other. [P, R, C: field by field]"
+    "A named configuration. `small` takes one thread, which left a shared two-core machine the other. Raises FacecompError for another name. [P, R, C: field by field]"
     if name not in PRESETS: raise FacecompError(f"Unknown preset {name!r}: there are {', '.join(PRESETS)}.")
     return config_from_dict(dict(copy.deepcopy(PRESETS[name]), preset=name))
 
@@ -148,7 +148,7 @@ def override(
     cfg:Config, # stays as it is
     settings:list, # 'key=value' or 'net.key=value'; values in JSON, True and False too, plain words as text
 ) -> Config:
-    "A Config with --set key=value applied. [C]"
+    "A Config with --set key=value applied. Raises FacecompError for unknown keys and for values that can't be. [C]"
     def read(v):
         for how in (json.loads, float, {'True': True, 'False': False}.__getitem__):
             try: return how(v)

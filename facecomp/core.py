@@ -23,7 +23,7 @@ def read_picture(
     path:str|Path|Image.Image, # a file in any format Pillow knows, or a PIL picture
     max_pixels:int=MAX_PIXELS, # refuse pictures with more pixels than this
 ) -> np.ndarray: # uint8 (H,W,3), RGB 0…255, turned upright
-    "Read a photo: EXIF turn applied, grey and palette widened, transparency laid on white, 16 bit cut to 8. FacecompError, with the file's name, if it isn't there, isn't whole, isn't a picture, or is too large. [C]"
+    "Read a photo: EXIF turn applied, grey and palette widened, transparency laid on white, 16 bit cut to 8. FacecompError, with the file's name, if it isn't there, isn't whole, isn't a picture, holds floats, or is too large. [C]"
     name = 'the picture' if isinstance(path, Image.Image) else str(path)
     try:
         im = path if isinstance(path, Image.Image) else Image.open(path)
@@ -31,6 +31,7 @@ def read_picture(
             raise FacecompError(f"{name} has {im.width}×{im.height} pixels, more than the {max_pixels:,} allowed: "
                                 "make it smaller first.")
         im = ImageOps.exif_transpose(im)
+        if im.mode == 'F': raise FacecompError(f"{name} holds floating-point numbers, whose white nobody knows: save it with 8 or 16 bits.")
         if im.mode.startswith('I;16') or im.mode == 'I':
             im = Image.fromarray((np.asarray(im).astype(np.float32)/257).clip(0, 255).round().astype(np.uint8))
         if im.mode in ('RGBA', 'LA', 'PA') or 'transparency' in im.info:
@@ -74,10 +75,12 @@ def write_picture(
     path:str|Path, # the ending decides the format; PNG is lossless
     pic:np.ndarray, # uint8 (H,W,3) RGB, (H,W,4) RGBA or (H,W) grey
 ):
-    "Write a picture, whole or not at all. FacecompError for an ending that can't be written. [C]"
+    "Write a picture, whole or not at all. FacecompError for an ending that can't be written, a picture that isn't uint8, or transparency in a JPEG. [C]"
     ext = Path(path).suffix.lower(); Image.init()
     if Image.EXTENSION.get(ext) not in Image.SAVE: # Pillow reads more formats than it writes
         raise FacecompError(f"{path}: unknown picture format {ext!r}, or one that can't be written; use .png, .jpg or .webp.")
+    if pic.dtype != np.uint8: raise FacecompError(f"{path}: a picture to write is uint8, not {pic.dtype} (to_uint8 makes it from a tensor).")
+    if pic.ndim == 3 and pic.shape[2] == 4 and ext in ('.jpg', '.jpeg'): raise FacecompError(f"{path}: JPEG keeps no transparency; use .png or .webp.")
     opts = dict(quality=95) if ext in ('.jpg', '.jpeg', '.webp') else {}
     with atomic(path) as part: Image.fromarray(pic).save(part, **opts)
 

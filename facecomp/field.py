@@ -164,17 +164,19 @@ def load_bfm(
     prior:str|Path=None, # param_mean_std_62d_120x120.pkl; its rounded numbers by default
 ) -> FaceModel:
     "The Basel Face Model as 3DDFA_V2 cuts it. Academic use only. FacecompError if a file can't be read, or is another. [R: 3DDFA]"
-    d, t = load_arrays(path), np.asarray(load_arrays(tri)).astype(np.int64)
+    d, t, p = load_arrays(path), load_arrays(tri), None if prior is None else load_arrays(prior)
+    try: t = np.asarray(t).astype(np.int64).reshape(-1, 3) if np.shape(t)[-1:] == (3,) else np.asarray(t).astype(np.int64).reshape(3, -1).T
+    except (TypeError, ValueError) as e: raise FacecompError(f"{tri} is not 3DDFA_V2's tri.pkl ({e}).") from None
+    try: pm, ps = (BFM_MEAN, BFM_STD) if p is None else (np.ravel(p[k])[12:] for k in ('mean', 'std'))
+    except (KeyError, TypeError, IndexError) as e: raise FacecompError(f"{prior} is not 3DDFA_V2's param_mean_std_62d_120x120.pkl ({e} is missing).") from None
     try:
         mean = d['u'].reshape(-1, 3).astype(np.float32); basis = np.concatenate([d['w_shp'], d['w_exp']], 1).astype(np.float32)
         marks = d['keypoints'].reshape(-1, 3)[:, 0]//3
-    except (KeyError, TypeError, IndexError) as e:
+    except (KeyError, TypeError, IndexError, ValueError) as e:
         raise FacecompError(f"{path} is not 3DDFA_V2's bfm_noneck_v3.pkl ({e} is missing).") from None
-    t = t.T if t.shape[0] == 3 else t
     if t.max() >= len(mean): raise FacecompError(f"{tri} does not belong to {path}: it names vertex {t.max()} of {len(mean)}.")
     # seen from the front most triangles face the viewer
     P = mean[t]; front = np.cross(P[:, 1]-P[:, 0], P[:, 2]-P[:, 0])[:, 2].sum() > 0
-    pm, ps = (BFM_MEAN, BFM_STD) if prior is None else (np.ravel(load_arrays(prior)[k])[12:] for k in ('mean', 'std'))
     t, uv = np.ascontiguousarray(t if front else t[:, ::-1]), unwrap_cylinder(mean)[0].astype(np.float32)
     return FaceModel(mean, basis, t, uv, marks, pm, ps, None, 'bfm')
 

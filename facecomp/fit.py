@@ -66,10 +66,11 @@ def fit_landmarks(
     floor:float=5e-4, # least noise assumed, share of the face's size
     max_noise:float=.04, # a fit with more is called bad
 ) -> Fit:
-    "Pose, shape, expression of B faces from landmarks: the most probable (MAP) by robust Gauss-Newton, float64. FacecompError for landmarks of another shape. [R: 3DDFA's model; C: solver]"
+    "Pose, shape, expression of B faces from landmarks: the most probable (MAP) by robust Gauss-Newton, float64. FacecompError for landmarks of another shape, no face, or no step. [R: 3DDFA's model; C: solver]"
     L = np.array(landmarks, np.float64)
     if L.ndim != 3 or L.shape[1] != 68 or L.shape[2] not in (2, 3):
         raise FacecompError(f"Landmarks must be (B,68,2) or (B,68,3), not {L.shape}.")
+    if not len(L) or steps < 1: raise FacecompError(f"At least one face and one step are needed, not {len(L)} and {steps}.")
     if L.shape[2] == 2: L = np.pad(L, ((0, 0), (0, 0), (0, 1)), constant_values=np.nan)
     if len(L) > 128:
         how = steps, shear, reach, skip, floor, max_noise

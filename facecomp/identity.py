@@ -22,7 +22,7 @@ def _centre(*pts): return tuple(sum(c)/len(pts) for c in zip(*pts))
 # %% ../nbs/42_identity.ipynb #fe06a541
 @dataclass(frozen=True)
 class Input:
-    "What an embedder wants to be shown."
+    "What an embedder wants to be shown. Raises FacecompError for a size, colour or place that can't be."
     size:int                  # side of its square input, pixels
     color:str                 # 'rgb', 'bgr' or 'grey' (.299 R + .587 G + .114 B)
     mean:float                # subtracted from 0…255
@@ -63,7 +63,7 @@ class MaxFeature(nn.Module):
     "A convolution to 2C channels; the larger of each two stays. [R: Wu et al., A Light CNN for Deep Face Representation]"
     def __init__(self,
         cin:int, cout:int, # channels in and out
-        kernel:int=3,
+        kernel:int=3, # its side, odd
     ):
         super().__init__(); self.filter = nn.Conv2d(cin, 2*cout, kernel, 1, kernel//2)
     def forward(self,
@@ -103,7 +103,7 @@ class LightCNN29(nn.Module):
 def lightcnn_from(
     state:dict, # a checkpoint, or its 'state_dict'
 ) -> LightCNN29: # with its weights
-    "LightCNN-29 v2 from the published checkpoint: prefix 'module.' and the classifier are left out. [R]"
+    "LightCNN-29 v2 from the published checkpoint: prefix 'module.' and the classifier are left out. Raises FacecompError for other weights. [R]"
     state = state.get('state_dict', state); state = {k.removeprefix('module.'): v for k, v in state.items()}; net = LightCNN29()
     try: net.load_state_dict({k: v for k, v in state.items() if not k.startswith('fc2.')})
     except RuntimeError as e:
@@ -135,7 +135,7 @@ class Embedder(nn.Module):
     "Any face recogniser: aligned pictures in, unit vectors out; frozen, differentiable in the picture. [P: Ψ; C: interface]"
     def __init__(self,
         net:nn.Module, # (B,C,n,n) as `show` says, to (B,D)
-        show:Input|str, # what net wants: a name in INPUTS, or an Input
+        show:Input|str, # what net wants: a name in INPUTS (FacecompError for another), or an Input
         conv:Convention|str|dict='lightcnn', # how the pictures given to us are aligned
     ):
         super().__init__()
@@ -151,7 +151,7 @@ class Embedder(nn.Module):
         conv:Convention|str|dict='lightcnn', # how the pictures are aligned, also as a prepared set tells it
         grad:bool=True, # False: evaluation only, ONNX then goes through onnxruntime
     ): # Embedder
-        "From a TorchScript, ONNX or LightCNN-29 v2 file. [C]"
+        "From a TorchScript, ONNX or LightCNN-29 v2 file. Raises FacecompError if it is missing or damaged, says not what it wants to be shown, or needs a package that isn't there. [C]"
         name, _, file = str(where).partition(':')
         if name not in INPUTS: name, file = None, str(where)
         if file == 'auto':
@@ -188,6 +188,7 @@ class Embedder(nn.Module):
         x:torch.Tensor, # (B,3,S,S) in [0,1], aligned as .conv says, S any size
         valid:torch.Tensor=None, # (B,1,S,S): what is outside the photo is shown black
     ) -> torch.Tensor: # (B,D) of length 1; float32 also under autocast, float64 if the embedder is
+        "Where a face points: Ψ. [P; unit length: C]"
         return self.several([x if valid is None else x*(valid > .5)])[0]
 
     def several(self,

@@ -19,7 +19,7 @@ from .checkpoint import save_checkpoint, load_checkpoint, last_checkpoint, newes
 
 # %% ../nbs/48_loop.ipynb #f5ba98e4
 class StepBatches(torch.utils.data.Sampler):
-    "Batches of (epoch, index) from step `start` to `stop`; each epoch a fresh permutation from (seed, epoch). [C]"
+    "Batches of (epoch, index) from step `start` to `stop`; each epoch a fresh permutation from (seed, epoch). Raises FacecompError for a batch that the processes can't share evenly. [C]"
     def __init__(self,
         n:int, # faces in the set
         batch:int, # faces a step over all processes
@@ -48,7 +48,7 @@ def learning_rate(
     schedule:str='constant', # 'constant', or 'cosine' down to 2 %
     warmup:int=0, # steps of linear rise
 ) -> float:
-    "Warm-up, then constant or a cosine down to 2 %. [C]"
+    "Warm-up, then constant or a cosine down to 2 %. Raises FacecompError for another schedule. [C]"
     up = min(1., (step+1)/warmup) if warmup else 1.
     if schedule == 'constant': return lr*up
     if schedule != 'cosine': raise FacecompError(f"schedule must be 'constant' or 'cosine', not {schedule!r}.")
@@ -121,14 +121,14 @@ def optimise(
 class Stage:
     "A stage of training, for run_stage. Attributes: dataset (indexed with (epoch, i)), batch, steps, save_every, max_bad."
     label, unit, max_bad, source = 'train', 'pictures', 20, ''              # source: a fingerprint of what the samples are made from; '' says nothing
-    def step(self, batch, n): "Step n (from 0) on a batch: loss, gradient norm, terms, whether it counted"; raise NotImplementedError
-    def state(self): "Everything the next step depends on, as state dicts"; raise NotImplementedError
+    def step(self, batch, n): "Step n (from 0) on a batch, dict of (B,…) on the device: loss, gradient norm (scalars), terms (dict of scalars), whether it counted (bool)"; raise NotImplementedError
+    def state(self): "Everything the next step depends on: dict of state dicts and plain values"; raise NotImplementedError
     def load(self, state): "Inverse of state"; raise NotImplementedError
     def settings(self, plain): "The part of the configuration that must be the same on resume"; return plain
     def postfix(self, loss, terms): "A few words for the progress bar"; return f'loss {loss:.3f}'
-    def sheet(self, batch): "Picture of where the run stands, uint8 (H,W,3), or None"; return None
+    def sheet(self, batch): "Picture of where the run stands on a batch, uint8 (H,W,3), or None"; return None
     def lr(self, n): "Learning rate of step n, for the log"; raise NotImplementedError
-    def validate(self): "Score on the validation split, higher is better, or None"; return None
+    def validate(self): "Score on the validation split (float, higher is better), or None"; return None
     def keep_best(self, out): "Called when the score is the best so far"
     def finish(self, out): "Called at the end, in the main process: write what the stage is for"
 

@@ -94,8 +94,8 @@ def gram(
 
 # %% ../nbs/40_losses.ipynb #033f43ab
 def perceptual_style(
-    pred:list, # φ_i of the completion
-    true:list, # φ_i of the truth
+    pred:list, # φ_i of the completion, (B,C_i,H_i,W_i) each
+    true:list, # φ_i of the truth, likewise
 ) -> tuple: # L_perc, L_style: scalars
     "Σ|φ_i(ŷ) - φ_i(y)|_1 (means), and Σ|G_i(ŷ) - G_i(y)|_1/C_i² (sums over C_i×C_i); means over pictures. [P; R: DFNet]"
     perc = sum(_full((p-t).abs()).mean() for p, t in zip(pred, true))
@@ -145,7 +145,7 @@ def hole_crops(
 # %% ../nbs/40_losses.ipynb #a2aadfd1
 @dataclass
 class LossConfig:
-    "Weights and readings of the objective."
+    "Weights and readings of the objective. Raises FacecompError for weights, layers and words that can't be."
     rec_weight:float=6.            # λ_rec [P]
     uv_weight:float=.1             # λ_uv [P, Fig. 9]
     style_weight:float=240.        # λ_style [P]
@@ -201,7 +201,7 @@ def _vectors(net, pics): # faces of several sizes in one pass, where the embedde
     return net.several(pics) if hasattr(net, 'several') else [net(x) for x in pics]
 
 class CompletionLoss(nn.Module):
-    "The objective of stage 2, for the painter and for its judge. [P, Sec. 3.4]"
+    "The objective of stage 2, for the painter and for its judge. Raises FacecompError where a weight is above 0 and its network or its layers are missing. [P, Sec. 3.4]"
     def __init__(self,
         cfg:LossConfig, # weights and readings
         vgg:nn.Module=None, # features; made from cfg.vgg when needed

@@ -23,7 +23,7 @@ def _draw(verts, tris, attrs, cull, out, mask, zbuf):
             i1, i2 = i2, i1
             x1, y1, x2, y2 = x2, y2, x1, y1
             area = -area
-        if not -np.inf < area < 0: continue                            # degenerate, without end, or not a number
+        if not (-np.inf < area < 0 and np.isfinite(verts[i0, 2]+verts[i1, 2]+verts[i2, 2])): continue     # degenerate, without end, or not a number
         # in floats: a far corner is no int
         lo_x = int(max(0., np.ceil(min(x0, x1, x2)))); hi_x = int(min(W-1., np.floor(max(x0, x1, x2))))
         lo_y = int(max(0., np.ceil(min(y0, y1, y2)))); hi_y = int(min(H-1., np.floor(max(y0, y1, y2))))
@@ -58,7 +58,8 @@ def rasterize(
     if tris.size and (tris.min() < 0 or tris.max() >= verts.shape[1]):
         raise FacecompError("tris name a corner that verts do not have.")
     if cull not in ('back', 'none'): raise FacecompError(f"cull must be 'back' or 'none', not {cull!r}.")
-    B, (H, W) = len(verts), size
+    B, (H, W), a = len(verts), size, np.shape(attrs)
+    if len(a) not in (2, 3) or a[-2] != verts.shape[1] or (len(a) == 3 and a[0] != B): raise FacecompError(f"attrs must be (V,A) or (B,V,A) for these verts {verts.shape}, not {a}.")
     attrs = np.broadcast_to(np.ascontiguousarray(attrs, np.float32), (B, verts.shape[1], np.shape(attrs)[-1]))
     out = np.zeros((B, attrs.shape[2], H, W), np.float32); mask = np.zeros((B, H, W), np.bool_)
     z = np.full((B, H, W), -np.inf)

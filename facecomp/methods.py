@@ -76,7 +76,7 @@ class PadConv(nn.Module):
         stride:int=1, dilation:int=1,
     ):
         super().__init__(); self.conv, self.pad = nn.Conv2d(c, w, k, stride, dilation=dilation), dilation*(k//2)
-        nn.init.kaiming_normal_(self.conv.weight, nonlinearity='linear'); nn.init.zeros_(self.conv.bias)      # twice that variance, or a rate of 5e-4, and the clamp below shuts for good [C]
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity='linear'); nn.init.zeros_(self.conv.bias)      # [C] at twice this variance, or at lr 5e-4, outputs leave [-1,1], where clamp() has no gradient: it learns nothing more
     def forward(self,
         x:torch.Tensor, # (B,c,h,w)
     ) -> torch.Tensor: # (B,w,h/stride,w/stride)
@@ -98,7 +98,7 @@ class GMCNN(nn.Module):
         self.join, self.last = PadConv(7*w, w//2, 3), nn.Conv2d(w//2, 3, 3, 1, 1, padding_mode='reflect')
     def forward(self,
         x:torch.Tensor, # (B,3,S,S) occluded faces in [0,1]
-    ) -> Completion:
+    ) -> Completion: # one picture (B,3,S,S) in [0,1], clamped; α = 1
         x = 2*x-1
         return repainted(self.last(self.join(torch.cat([c(x) for c in self.columns], 1))).float().clamp(-1, 1))
 
@@ -160,7 +160,7 @@ class SPADEGenerator(nn.Module):
         self.blocks = nn.ModuleList(SPADEBlock(a, b, hidden, inputs) for a, b in zip(w, w[1:]))
     def forward(self,
         x:torch.Tensor, # (B,inputs,S,S) occluded faces in [0,1]
-    ) -> Completion:
+    ) -> Completion: # one picture (B,3,S,S) in [0,1]; α = 1
         x = 2*x-1; f = self.first(F.adaptive_avg_pool2d(x, self.low))
         with spectral_once(self, x.device.type):
             for i, block in enumerate(self.blocks): f = block(F.interpolate(f, scale_factor=2, mode='nearest') if i not in (0, 2) else f, x)
@@ -182,7 +182,7 @@ class ResBlock(nn.Module):
     ):
         super().__init__(); half = lambda: [nn.ReflectionPad2d(1), nn.Conv2d(c, c, 3), nn.InstanceNorm2d(c)]
         self.body = nn.Sequential(*half(), nn.ReLU(), *half())
-    def forward(self, x): return x+self.body(x)
+    def forward(self, x): return x+self.body(x)                                     # (B,c,h,w) to (B,c,h,w)
 
 class ResNetGenerator(nn.Module):
     "The painter of CycleGAN and, with smooth=True, of CUT. [R: Zhu et al. 2017; Park et al. 2020]"
@@ -216,7 +216,7 @@ class ResNetGenerator(nn.Module):
         return out, torch.tanh(f.float())
     def forward(self,
         x:torch.Tensor, # (B,3,S,S) occluded faces in [0,1]
-    ) -> Completion:
+    ) -> Completion: # one picture (B,3,S,S) in [0,1]; α = 1
         return repainted(torch.tanh(self.layers(2*x-1).float()))
 
 # %% ../nbs/62_methods.ipynb #2a2dc949
@@ -237,7 +237,7 @@ def build(
     size:int=256, # S: 64, 128, 256 or 512
     **shape, # changes to its shape
 ) -> nn.Module: # (B,3,S,S) in [0,1] to a Completion
-    "The network of a compared method. [R: each from its paper]"
+    "The network of a compared method. Raises FacecompError for an unknown name, size or shape. [R: each from its paper]"
     if name not in METHODS: raise FacecompError(f"Unknown method {name!r}: there are {', '.join(METHODS)}.")
     if size not in (64, 128, 256, 512): raise FacecompError(f"size must be 64, 128, 256 or 512, not {size}.")
     cls, known = METHODS[name]

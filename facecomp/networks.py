@@ -13,7 +13,7 @@ from .core import FacecompError
 # %% ../nbs/30_networks.ipynb #e3aad015
 @dataclass
 class NetConfig:
-    "Shape of the completion network; stored with its weights. FacecompError for another size or norm. [R: DFNet; C]"
+    "Shape of the completion network; stored with its weights. FacecompError for another size or norm, or a number below 1. [R: DFNet; C]"
     size:int=256        # side of the pictures: 64, 128, 256 or 512 [P: 256, and 128 for verification]
     base:int=64         # channels of the first encoder layer [R: DFNet]; the width multiplier is base/64 [C]
     widest:int=512      # channels are never more [R: DFNet]
@@ -29,6 +29,8 @@ class NetConfig:
     def levels(self): return int(math.log2(self.size))-1
     def __post_init__(self):
         if self.size not in (64, 128, 256, 512): raise FacecompError(f"size must be 64, 128, 256 or 512, not {self.size}.")
+        for k in ('base', 'widest', 'outer', 'scales', 'fuse_width', 'reduction'):
+            if getattr(self, k) < 1: raise FacecompError(f"{k} must be at least 1, not {getattr(self, k)}.")
         if self.norm not in ('group', 'batch'): raise FacecompError(f"norm must be 'group' or 'batch', not {self.norm!r}.")
         self.scales = min(self.scales, self.levels)
     def widths(self): return [min(self.base*2**i, self.widest) for i in range(self.levels)]  # channels after each encoder layer

@@ -114,9 +114,10 @@ def mask_texture(
         elif k == 'checks': m = np.cos(2*np.pi*u)*np.cos(2*np.pi*v)*6
         elif k == 'plaid': m, third = np.cos(2*np.pi*u)+np.cos(2*np.pi*v), np.cos(6*np.pi*u)*3-2
         elif k == 'dots': m = (.35-np.hypot(u-np.rint(u), v-np.rint(v)))*12
-        elif k == 'floral': m, third = (_smooth(rng, (int(1.5/p),)*2, T)-.4)*6, (_smooth(rng, (int(2/p),)*2, T)-.7)*6
-        elif k == 'camo': m, third = _smooth(rng, (int(.8/p),)*2, T)*30, (_smooth(rng, (int(1/p),)*2, T)-.5)*30
-        else:                                                   # print: a few lines and ellipses
+        elif k == 'floral': m, third = (_smooth(rng, (max(1, int(1.5/p)),)*2, T)-.4)*6, (_smooth(rng, (max(1, int(2/p)),)*2, T)-.7)*6
+        elif k == 'camo': m, third = _smooth(rng, (max(1, int(.8/p)),)*2, T)*30, (_smooth(rng, (max(1, int(1/p)),)*2, T)-.5)*30
+        elif k != 'print': raise FacecompError(f"No pattern {k!r}: there are plain, stripes, checks, plaid, dots, floral, camo and print.")
+        else:                                                   # a few lines and ellipses
             d = np.zeros((2, T, T), np.uint8); spot = lambda: tuple(int(q) for q in rng.uniform(.15, .85, 2)*T)
             for j in range(rng.integers(2, 9)):
                 if rng.random() < .5: cv2.line(d[j%2], spot(), spot(), 255, int(rng.integers(1, max(2, T//24))), cv2.LINE_AA)
@@ -297,6 +298,7 @@ def draw_grey(
     cover:tuple=(.05, .35), # smallest and largest share of the face's surroundings
 ) -> tuple: # picture of the same type; alpha float32 (H,W)
     "Paint in neutral grey (128 of 255, or 0.5), as a user's brush does. [C]"
+    if what not in ('stroke', 'patch'): raise FacecompError(f"No grey {what!r}: there are 'stroke' and 'patch'.")
     x0, y0, x1, y1 = _region(pic, landmarks); w, h = x1-x0, y1-y0; side = min(w, h)
     a = np.zeros((h, w), np.uint8); line = (cv2.LINE_8, cv2.LINE_AA)[rng.integers(2)]; full = lambda a: cv2.countNonZero(a)/a.size
     n, want = 0, rng.integers(1, 5 if what == 'stroke' else 3)
@@ -340,7 +342,7 @@ def check_mix(
     anew:bool=True, # as in `find_occluder`
 ):
     "FacecompError if a share is no number ≥ 0, if all are 0, or if a kind isn't there. [C]"
-    if not all(isinstance(v, Real) and v >= 0 for v in mix.values()) or not sum(mix.values()) > 0 or 'random' in mix:
+    if not all(isinstance(v, Real) and 0 <= v < math.inf for v in mix.values()) or not sum(mix.values()) > 0 or 'random' in mix:
         raise FacecompError(f"The mix gives each kind a share, 0 or more, not {mix}; the kinds are {', '.join((*KINDS[:-1], *MORE))}.")
     for k in mix: find_occluder(k, anew)
 

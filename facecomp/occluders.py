@@ -223,6 +223,7 @@ def draw_object(
     what:str='eyeglasses', # 'eyeglasses', 'sunglasses', 'cup', 'scarf' or 'hand'
 ) -> tuple: # picture of the same type; alpha float32 (H,W) in [0,1], soft shadow included
     "An object before the face, built in the head's frame, lit as the photo is lit. [P: the kinds; C: the drawing]"
+    if what not in L2SFO[1:]: raise FacecompError(f"No object {what!r}: there are {', '.join(L2SFO[1:])}.")
     P, A, t = head_frame(landmarks)
     tone = _tone(pic, landmarks, rng) if what in ('cup', 'hand') else None
     layers, shadow = dict(eyeglasses=lambda: _glasses(P, A, rng, False), sunglasses=lambda: _glasses(P, A, rng, True), cup=lambda: _cup(P, A, rng, tone),

@@ -74,7 +74,10 @@ def read_set(
     files = sorted(p for p in base.rglob('*') if p.suffix.lower() in ENDINGS and not p.name.startswith('.'))
     if not files: raise _layout_error(kind, root, f'no pictures in {base}')
     table = root/f'{kind}.csv'
-    if table.exists(): rows = {r['file']: r for r in csv.DictReader(table.open())}
+    if table.exists():
+        with table.open(encoding='utf-8-sig', newline='') as f: lines = list(csv.DictReader(f))
+        if lines and 'file' not in lines[0]: raise _layout_error(kind, root, f'{table.name} has no column "file"')
+        rows = {r['file']: r for r in lines}
     elif kind == 'ffhq256': raise _layout_error(kind, root, f'{table.name} is missing')
     out, people, taken = [], {}, set()
     count = Counter(k for p in files for k in {p.name, p.stem})               # a bare name stands for a photo only if no other has it
@@ -148,6 +151,7 @@ def prepare(
     head = dict(format=FORMAT, set=kind, convention=dict(name=c.name, eye_row=c.eye_row, eye_mouth=c.eye_mouth), size=size, landmarks=marks,
                 detector=detector if any(r['landmarks'] is None for r in records) else None)
     records = records[:limit]
+    if not records: raise FacecompError(f"{root} lists no photo to prepare: does {kind}.csv, if there is one, name the files that are there?")
     try: (out/'pictures').mkdir(parents=True, exist_ok=True)
     except OSError as e: raise FacecompError(f"Can't write to {out} ({e.strerror}): choose another folder.") from None
     old = {'detector': head['detector'], **json.loads((out/'set.json').read_text())} if (out/'set.json').exists() else head       # older sets don't name it
@@ -165,18 +169,19 @@ def prepare(
     except BrokenProcessPool: raise FacecompError("A worker was killed, probably for lack of memory: run again with fewer --jobs to go on.") from None
     good = [(r, d) for r, d in zip(records, done) if d[4] is None]
     if not good: raise FacecompError(f"None of the {len(records)} photos could be used; the first says: {done[0][4]}")
-    labels = sorted({k for r, _ in good for k in r['labels']})
-    with atomic(out/'manifest.csv') as p, p.open('w', newline='') as f:
-        w = csv.writer(f); w.writerow(['file', 'identity', 'split', 'valid_share', *labels])
-        w.writerows([d[0]+'.png', r['identity'], r['split'], f'{d[3]:.4f}', *(r['labels'].get(k, '') for k in labels)] for r, d in good)
     with atomic(out/'report.csv') as p, p.open('w', newline='') as f:
         w = csv.writer(f); w.writerow(['photo', 'left out because'])
         w.writerows([str(r['path']), d[4]] for r, d in zip(records, done) if d[4])
     arrays = dict(name=np.array([d[0]+'.png' for _, d in good]), landmarks68=np.stack([d[1] for _, d in good]),
                   M=np.stack([d[2] for _, d in good]))
     if all(r['fit'] for r, _ in good): arrays |= {k: np.stack([r['fit'][k] for r, _ in good]) for k in ('params62', 'roi')}
+    (out/'manifest.csv').unlink(missing_ok=True)                               # it says that the rest is there: written last
     with atomic(out/'landmarks.npz') as p: np.savez(p, **arrays)
     for f in kept: shutil.copy(f, out/KEEP[kind][1])
+    labels = sorted({k for r, _ in good for k in r['labels']})
+    with atomic(out/'manifest.csv') as p, p.open('w', newline='') as f:
+        w = csv.writer(f); w.writerow(['file', 'identity', 'split', 'valid_share', *labels])
+        w.writerows([d[0]+'.png', r['identity'], r['split'], f'{d[3]:.4f}', *(r['labels'].get(k, '') for k in labels)] for r, d in good)
     return dict(done=len(good), left_out=len(records)-len(good), valid_share=float(np.mean([d[3] for _, d in good])))
 
 # %% ../nbs/13_photos.ipynb #430dc812

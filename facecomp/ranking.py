@@ -35,7 +35,7 @@ def rank_verification(
     draws:int=1000, # of the bootstrap; 0 leaves the intervals out
     score=verify, # or verify_templates
 ) -> dict: # 'masked', each method, 'untouched' → MEASURES, each (value, low, high); of a method also 'auc-masked' and so on: its gain over the masked probes
-    "Which completions help a recogniser? Resumable. [P, Sec. 4.4, Tables 4, 5, Fig. 7; C: intervals]"
+    "Which completions help a recogniser? Resumable. Raises FacecompError for bad names and for another evaluation's folder, before it begins. [P, Sec. 4.4, Tables 4, 5, Fig. 7; C: intervals]"
     (split, pairs), out = _PAIRS[score], Path(out); faces, names = PreparedFaces(data, split), mask_names(masks)[1]; nets = methods_for(faces, weights, out, (*CONDITIONS, *_FILES))
     _, name_, said = _judge(embedder, name, faces.convention['name'], device); job = _job(faces, pairs, said, names, limit)
     for n, (_, path) in nets.items():
@@ -84,7 +84,7 @@ def rank_real(
     device:str='cpu',
     progress:bool=True,
 ) -> dict: # 'masked', each method, 'bare faces' → as of evaluate_real
-    "Whose completions of really masked photos look like bare faces? Resumable. [P, Table 2; C: as evaluate_real]"
+    "Whose completions of really masked photos look like bare faces? Resumable. Raises FacecompError as rank_verification. [P, Table 2; C: as evaluate_real]"
     faces, photos, out, res = PreparedFaces(data), PreparedFaces(reference, 'test'), Path(out), {}; nets = methods_for(faces, weights, out, (*REAL[::2], 'bare', 'job.json', 'real.csv', 'real.tex', 'real.md', 'sheet.png'))
     net_for(photos, next(iter(weights.values()))); job = _real_job(faces, photos, features, limit, references, file, name)[2]
     for n, (_, path) in nets.items():
@@ -102,7 +102,7 @@ def save_sheet(
     methods:list, # names, a column each
     n:int=8, # photos, spread over those that all methods have completed
 ):
-    "What each method makes of the same photos, nobody's choice. [P, Fig. 5]"
+    "What each method makes of the same photos, nobody's choice. Raises FacecompError if they have completed none in common. [P, Fig. 5]"
     faces = PreparedFaces(data); done = lambda m, i: Path(out)/m/'completed'/faces.rows[i]['file']; have = [i for i in range(len(faces)) if all(done(m, i).exists() for m in methods)]
     if not have: raise FacecompError(f"{out} holds no photo of {data} that all of {', '.join(methods)} have completed: make them with facecomp-eval real.")
     picked = [have[k] for k in spread_over(len(have), n)]; columns = [[faces.picture(i)[0] for i in picked], *([read_picture(done(m, i)) for i in picked] for m in methods)]

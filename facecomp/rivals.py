@@ -30,7 +30,7 @@ class Rival(nn.Module):
     ):
         super().__init__(); self.size, self.w, self.layers, self.crop = size, loss, tuple(layers), crop
         self.painter, self.judge = nn.ModuleDict(dict(net=net)), None; self.make(width)
-    def make(self, width): "Judges and further networks"
+    def make(self, width): "Judges and further networks; width: channels of the judges' first layer"
     @property
     def net(self): return self.painter['net']
     @property
@@ -47,13 +47,14 @@ class Rival(nn.Module):
     ) -> tuple: # loss (scalar), terms (detached)
         "The judge's loss."
         raise NotImplementedError
-    def inside(self, p, b): return torch.where(b['valid'] > .5, p, b['y'])
+    def inside(self, p, b): return torch.where(b['valid'] > .5, p, b['y'])                 # p (B,3,S,S), b as for paint → (B,3,S,S): the truth outside the photo
     def look(self, p, b, vgg):
-        "VGG's features of painting and truth, and the share of the picture that it saw"
+        "p (B,3,S,S), b as for paint → VGG's features of painting and truth, lists of (B,C_i,h_i,w_i), and the share of the picture that it saw, in (0,1]"
         t = b['y']; area = p[0, 0].numel()
         if self.crop: p, t = hole_crops(self.crop, b['hole'], p, t, chance=b.get('chance'))
         with torch.no_grad(): true = vgg(t)
         return vgg(p), true, p[0, 0].numel()/area
+    # terms: name → scalar; to what paint gives
     def total(self, terms, shown): return sum(self.w[k]*v for k, v in terms.items() if k in self.w), {k: v.detach() for k, v in terms.items()}, shown
 
 class DFNetRival(Rival):

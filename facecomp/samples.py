@@ -67,7 +67,7 @@ def occluder_source(
     return ''.join(f'-{n}' for k in mix if (n := getattr(find_occluder(k, False), 'name', '')))
 
 class TrainFaces(torch.utils.data.Dataset):
-    "Occluded faces with their truth, for the completion network. Index with (epoch, i). FacecompError if an occluder isn't there, or no face has a field of this set. [P, Sec. 4.1]"
+    "Occluded faces with their truth, for the completion network. Index with (epoch, i). FacecompError if an occluder isn't there, a share isn't in [0,1], or no face has a field of this set. [P, Sec. 4.1]"
     def __init__(self,
         faces:PreparedFaces, # prepared set
         seed:int=0, # which occluders fall
@@ -78,6 +78,7 @@ class TrainFaces(torch.utils.data.Dataset):
         empty:float=0., # share of the samples that show clutter and no face [C]
         mix:dict=None, # share of each kind of occluder; `MIX` by default
     ):
+        if not (0 <= jitter <= 1 and 0 <= empty <= 1): raise FacecompError(f"jitter and empty are shares in [0,1], not {jitter} and {empty}.")
         self.faces, self.seed, self.kind, self.fields, self.flip, self.jitter, self.empty = faces, seed, kind, fields, flip, jitter, empty
         self.mix, self.source = mix or MIX, occluder_source(kind, mix)                          # all of them are there
         _check_fields(faces, fields)

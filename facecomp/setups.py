@@ -22,7 +22,7 @@ _SMALL_RATES = dict(dfnet=dict(lr=5e-4), gmcnn=dict(lr=2e-4, lr_disc=2e-4))     
 
 @dataclass
 class MethodConfig:
-    "All settings of a compared method's training."
+    "All settings of a compared method's training. Raises FacecompError for an unknown method or loss, and for values that can't be."
     method:str='dfnet-small'       # of METHODS; canet has a Config of ours
     size:int=64                    # side of the pictures
     net:dict=field(default_factory=dict)    # changes to the network's shape
@@ -51,7 +51,7 @@ def method_config(
     name:str, # of METHODS, canet left out
     size:int=None, # of the pictures; 64 for -small, else 256
 ) -> MethodConfig:
-    "A method's settings. [R: the authors'; C: small]"
+    "A method's settings. Raises FacecompError for another name or size. [R: the authors'; C: small]"
     family, small = name.removesuffix('-small'), name.endswith('-small')
     if family not in RIVALS: return MethodConfig(name)                                      # says what is wrong
     size, how = size or (64 if small else 256), _HOW[family]
@@ -79,7 +79,7 @@ def override_method(
     cfg:MethodConfig, # stays as it is
     settings:list, # 'key=value', 'loss.key=value', 'net.key=value', or a setting of the loop: 'batch=4', 'run.batch=4'
 ) -> MethodConfig:
-    "A MethodConfig with --set key=value applied. [C]"
+    "A MethodConfig with --set key=value applied. Raises FacecompError for unknown keys and for values that can't be. [C]"
     own, loops = [f.name for f in fields(MethodConfig)], [f.name for f in fields(Config)]; d = cfg.plain(); more = []
     for s in settings:
         key, eq, value = s.partition('='); head, _, last = key.removeprefix('run.').partition('.')

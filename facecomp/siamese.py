@@ -135,7 +135,7 @@ class SiameseNet(nn.Module):
             queue_acc = torch.where(full, (logits.argmax(1) == 0).float().mean(), math.nan)
             own = torch.arange(len(z_q), device=z_q.device)*world+rank
             batch_acc = (z_q @ keys.T).argmax(1).eq(own).float().mean()
-            return loss, dict(queue_acc=queue_acc, batch_acc=batch_acc, std=z_q.std(0).mean())
+            return loss, dict(queue_acc=queue_acc, batch_acc=batch_acc, std=z_q.std(0, correction=int(len(z_q) > 1)).mean())
 
 # %% ../nbs/20_siamese.ipynb #1cec0303
 def collapse_message(

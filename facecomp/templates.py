@@ -50,7 +50,7 @@ def verify_templates(
     draws:int=1000, # of the bootstrap; 0 leaves the intervals out
     shared:str|Path=None, # as of verify
 ) -> dict: # as of verification.verify; accuracy is NaN: there are no folds
-    "1:1 verification of templates with untouched, masked and completed probes; resumable. [P, Sec. 4.4, Table 4; C: the second template is the probe, intervals over `subjects`]"
+    "1:1 verification of templates with untouched, masked and completed probes; resumable. Raises FacecompError without comparisons, and for another evaluation's folder. [P, Sec. 4.4, Table 4; C: the second template is the probe, intervals over `subjects`]"
     faces, out, p = PreparedFaces(data), Path(out), template_protocol(data); masks, names = mask_names(masks); M, K = len(p['same']), len(masks)
     if not M: raise FacecompError(f"No comparison of {data}/template_pairs.txt has pictures on both sides.")
     at = slice(None) if not limit or limit >= M else np.arange(limit)*M//limit; a, b, same, t, m = p['a'][at], p['b'][at], p['same'][at], p['template'], p['medium']

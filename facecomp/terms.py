@@ -94,7 +94,7 @@ class ImagePool(nn.Module):
     "The last fifty paintings; gives back old for new half of the time. [R: CycleGAN]"
     def __init__(self,
         size:int, # S
-        places:int=50,
+        places:int=50, # paintings remembered [R]
     ):
         super().__init__(); self.register_buffer('pictures', torch.zeros(places, 3, size, size)); self.register_buffer('filled', torch.zeros((), dtype=torch.long))
     @torch.no_grad()

@@ -29,7 +29,7 @@ from .loop import Stage, settle, make_accelerator, optimise, learning_rate, upda
 
 # %% ../nbs/50_trainer.ipynb #23328d4e
 class Pretraining(Stage):
-    "Stage 1: the Siamese network on pairs of views. [P, Sec. 3.1]"
+    "Stage 1: the Siamese network on pairs of views. Raises FacecompError for another optimizer, and when it collapses. [P, Sec. 3.1]"
     label, unit, max_bad = 'stage 1', 'pairs', 1
     def __init__(self,
         cfg:Config, # .pretrain, .net
@@ -93,7 +93,7 @@ def sheet(
 def hole_psnr(
     net:torch.nn.Module, # completion network, left in the mode it was in
     faces:PreparedFaces, # usually of the validation split; face i comes under mask i mod 9
-    batch:int=32,
+    batch:int=32, # pictures at a time
 ) -> float: # dB, mean over the pictures that have hole pixels inside the photo, over these; NaN if none has
     "How well the hidden part comes back: the score that picks the best checkpoint. [C]"
     tests, was, p = TestFaces(faces), net.training, next(net.parameters()); k = len(tests.masks); net.eval(); out = []
@@ -111,7 +111,7 @@ def _objective(cfg, faces, processes):
     return judge, CompletionLoss(cfg.loss, identity=judge)
 
 class CompletionTraining(Stage):
-    "Stage 2: the completion network, jointly. [P, Sec. 3.4, 4.2]"
+    "Stage 2: the completion network, jointly. Raises FacecompError for a batch that can't be dealt and for networks that are missing or don't fit. [P, Sec. 3.4, 4.2]"
     label = 'stage 2'
     def __init__(self,
         cfg:Config, # all of it
@@ -174,8 +174,9 @@ class CompletionTraining(Stage):
     def finish(self, out): export_weights(out, self.ema, self.cfg, self.convention)
 
 def uses_fields(
-    cfg:Config,
-) -> bool: # whether the objective counts the dense field
+    cfg:Config, # net.fields, loss.uv_weight
+) -> bool:
+    "Whether L_uv counts: the network has fields and their weight is above 0. [C]"
     return cfg.net.fields and cfg.loss.uv_weight > 0
 
 # %% ../nbs/50_trainer.ipynb #733b6144
@@ -198,7 +199,7 @@ def train(
     limit:int=None, # only the first so many training faces
     stages:tuple=(1, 2), # (1,): pre-training alone; (2,): completion alone, from cfg.init, else from the encoder in out/pretrain (unless pretrain.steps=0 leaves stage 1 out), else from random weights
 ) -> dict: # steps done, bad steps, best score, pictures a second, the last loss terms, of the last stage that ran
-    "Stage 1 (where cfg.pretrain.steps asks for it and cfg.init doesn't replace it), then stage 2. [P, Sec. 3.4, 4.2]"
+    "Stage 1 (where cfg.pretrain.steps asks for it and cfg.init doesn't replace it), then stage 2. Raises FacecompError for a set that doesn't fit, a folder that holds another run, and steps that aren't finite. [P, Sec. 3.4, 4.2]"
     cfg, threads = settle(cfg), torch.get_num_threads()
     try:
         if cfg.threads: torch.set_num_threads(cfg.threads)
