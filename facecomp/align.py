@@ -16,7 +16,7 @@ from .core import FacecompError, pick_device
 def eye_mouth(
     landmarks:np.ndarray, # (...,68,2 or 3) iBUG order, pixels
 ) -> tuple: # eye centre (...,2), mouth centre (...,2)
-    "Mean of the twelve eye points; middle of the mouth corners. [R: LightCNN]"
+    "Mean of the twelve eye points; middle of the mouth corners. FacecompError if these aren't 68 finite points. [R: LightCNN]"
     L = np.asarray(landmarks, np.float64)
     if L.shape[-2] != 68 or L.shape[-1] not in (2, 3): raise FacecompError(f"Landmarks must be (68,2) or (68,3), not {L.shape}.")
     if not np.isfinite(L).all(): raise FacecompError("Landmarks hold values that are not numbers.")
@@ -44,7 +44,7 @@ CONVENTIONS = {c.name: c for c in (LIGHTCNN, WIDE)}
 def convention(
     name:str|Convention, # 'lightcnn', 'wide', or one's own
 ) -> Convention:
-    "Look a convention up by name. [C]"
+    "Look a convention up by name. FacecompError if there is none. [C]"
     if isinstance(name, Convention): return name
     if name not in CONVENTIONS: raise FacecompError(f"Unknown alignment {name!r}: there are {', '.join(CONVENTIONS)}.")
     return CONVENTIONS[name]
@@ -55,7 +55,7 @@ def similarity(
     conv:Convention|str=LIGHTCNN, # where the face shall lie
     size:int=128, # side of the aligned picture, pixels
 ) -> np.ndarray: # (2,3) float64: photo pixels to aligned pixels
-    "Similarity transform that brings eye centre and mouth centre to their places. [P, Sec. 4.1]"
+    "Similarity transform that brings eye centre and mouth centre to their places. FacecompError if the landmarks aren't 68 finite points, or eyes and mouth fall on one pixel. [P, Sec. 4.1]"
     (ex, ey), (mx, my) = eye_mouth(landmarks)
     p, q = complex(mx-ex, my-ey), convention(conv).points(size)
     if abs(p) < 1: raise FacecompError("Eyes and mouth fall on one pixel: the landmarks are wrong, or the face is too small.")
@@ -125,7 +125,7 @@ S3FD_FILE = 's3fd-619a316812.pth'
 def fan_files(
     kind:str='2D', # '2D', or '3D' for landmarks with depth
 ) -> list: # paths of the weight files that face-alignment wants
-    "Where face-alignment looks for its weights, under TORCH_HOME. [C]"
+    "Where face-alignment looks for its weights, under TORCH_HOME. FacecompError for another kind. [C]"
     import torch
     if kind not in FAN_FILES: raise FacecompError(f"kind must be '2D' or '3D', not {kind!r}.")
     return [Path(torch.hub.get_dir())/'checkpoints'/f for f in (*FAN_FILES[kind], S3FD_FILE)]
@@ -137,7 +137,7 @@ def detect_landmarks(
     device:str='cpu', # where the networks run
     boxes:list=None, # face boxes (x1,y1,x2,y2) if known; S3FD finds them otherwise
 ) -> list: # an array (68,2) or (68,3) float32 for each face, largest first; empty if there is none
-    "Landmarks of all faces by the face-alignment package; about 0.6 s a face on a CPU. [P: landmarks; R: FAN]"
+    "Landmarks of all faces by the face-alignment package; about 0.6 s a face on a CPU. FacecompError if the device isn't there or is too small, or the weights can't be had or are damaged. [P: landmarks; R: FAN]"
     import torch
     device = pick_device(device); missing = [p for p in fan_files(kind) if not p.exists() and not (boxes is not None and p.name == S3FD_FILE)]
     try:
@@ -163,7 +163,7 @@ def detect_landmarks(
 def read_landmarks(
     path:str|Path, # .npz with `name` (N) and `landmarks68` (N,68,2|3), or .csv: file, then 136 or 204 numbers
 ) -> dict: # file name -> float32 (68,2|3)
-    "Read a landmarks file. [C]"
+    "Read a landmarks file. FacecompError if it isn't there, or isn't one. [C]"
     path = Path(path)
     if not path.exists(): raise FacecompError(f"The landmarks file {path} does not exist.")
     try:

@@ -23,7 +23,7 @@ def read_picture(
     path:str|Path|Image.Image, # a file in any format Pillow knows, or a PIL picture
     max_pixels:int=MAX_PIXELS, # refuse pictures with more pixels than this
 ) -> np.ndarray: # uint8 (H,W,3), RGB 0…255, turned upright
-    "Read a photo: EXIF turn applied, grey and palette widened, transparency laid on white, 16 bit cut to 8. [C]"
+    "Read a photo: EXIF turn applied, grey and palette widened, transparency laid on white, 16 bit cut to 8. FacecompError, with the file's name, if it isn't there, isn't whole, isn't a picture, holds floats, or is too large. [C]"
     name = 'the picture' if isinstance(path, Image.Image) else str(path)
     try:
         im = path if isinstance(path, Image.Image) else Image.open(path)
@@ -56,7 +56,7 @@ def atomic(
     path:str|Path, # where the finished file shall stand
     sync:bool=False, # wait until it lies on the disk: a power cut then leaves the old file or the new one
 ):
-    "Give a temporary path beside `path`; rename it there if the block succeeds, remove it if not. [C]"
+    "Give a temporary path beside `path`; rename it there if the block succeeds, remove it if not. FacecompError if folder or file can't be written. [C]"
     path = Path(path)
     try: path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -75,7 +75,7 @@ def write_picture(
     path:str|Path, # the ending decides the format; PNG is lossless
     pic:np.ndarray, # uint8 (H,W,3) RGB, (H,W,4) RGBA or (H,W) grey
 ):
-    "Write a picture, whole or not at all. [C]"
+    "Write a picture, whole or not at all. FacecompError for an ending that can't be written, a picture that isn't uint8, or transparency in a JPEG. [C]"
     ext = Path(path).suffix.lower(); Image.init()
     if Image.EXTENSION.get(ext) not in Image.SAVE: # Pillow reads more formats than it writes
         raise FacecompError(f"{path}: unknown picture format {ext!r}, or one that can't be written; use .png, .jpg or .webp.")
@@ -100,7 +100,7 @@ def to_uint8(
 
 # %% ../nbs/00_core.ipynb #bf0a04fa
 def rng_for(
-    *keys:int, # whole numbers ≥ 0: seed, epoch, index …; zeros at the end don't count: give each use a last key above 0
+    *keys:int, # whole numbers in 0…2³²-1: seed, epoch, index …; zeros at the end may not count: give each use a last key above 0
 ) -> np.random.Generator:
     "A random generator that depends on these numbers and on nothing else. [C]"
     return np.random.default_rng(list(keys))
@@ -156,7 +156,7 @@ ASSETS = Path(__file__).parent/'assets' if '__file__' in globals() else Path('..
 def portrait(
     name:str='astronaut', # 'astronaut' or 'grace_hopper'
 ) -> tuple: # uint8 (H,W,3); landmarks float32 (68,3) in pixels, z toward the viewer
-    "One of the two bundled public-domain portraits with its landmarks (made with 3DDFA's network). [C]"
+    "One of the two bundled public-domain portraits with its landmarks (made with 3DDFA's network). FacecompError for another name. [C]"
     marks = json.loads((ASSETS/'portraits.json').read_text())
     if name not in marks: raise FacecompError(f"No portrait {name!r}: there are {', '.join(marks)}.")
     return read_picture(ASSETS/f'{name}.jpg'), np.array(marks[name], np.float32)

@@ -75,7 +75,7 @@ class FieldHead(nn.Module):
 
 # %% ../nbs/31_daf.ipynb #665dd55d
 class Completion(NamedTuple):
-    "What the network gives for a batch; lists run from full size (k = 1) to the coarsest scale."
+    "What the network gives for a batch; lists run from full size (k = 1) to the coarsest scale. [C]"
     pictures:list # Ŷ_k (B,3,S/2^(k-1),S/2^(k-1)), about [0,1]
     alphas:list   # α_k, same shapes
     fields:list   # Ĉ_k (B,2,…) in [0,1]; empty without fields

@@ -280,10 +280,10 @@ def procedural_face(
     yaw:float=None, # degrees, face to the viewer's right; like the next three drawn from the seed by default
     pitch:float=None, # degrees, face up
     roll:float=None, # degrees, anticlockwise; an aligned picture shows none of it
-    expression:dict=None, # some of EXPRESSION → amount, 0…1; {} is the neutral face
+    expression:dict=None, # some of EXPRESSION → amount, -0.5…1; {} is the neutral face
     aligned:bool=True, # eye centre at (63.5,40) and mouth centre at (63.5,88) of 128; False: any place, size and roll
 ) -> Face:
-    "A made-up face whose landmarks and dense field are known exactly; the same arguments give the same face. [C]"
+    "A made-up face whose landmarks and dense field are known exactly; the same arguments give the same face. FacecompError for a size below 8, a seed below 0, or an unknown expression. [C]"
     who = seed if identity is None else identity
     if size < 8 or min(seed, who) < 0:
         raise FacecompError(f"size must be ≥ 8, seed and identity ≥ 0; they are {size}, {seed}, {who}.")

@@ -30,7 +30,7 @@ def unwrap_cylinder(
 # %% ../nbs/32_field.ipynb #a2618f1f
 @dataclass
 class FaceModel:
-    "A morphable model: X = mean + basis·a, a ~ N(prior_mean, prior_std²), with its triangles and the (u,v) of each vertex."
+    "A morphable model: X = mean + basis·a, a ~ N(prior_mean, prior_std²), with its triangles and the (u,v) of each vertex. FacecompError for a prior of another length. [P, Sec. 3.3; R: 3DDFA]"
     mean:np.ndarray       # (V,3) float32, model units: x viewer's right, y up, z toward the viewer
     basis:np.ndarray      # (3V, n) float32: shape columns first, then expression
     tris:np.ndarray       # (T,3) int64, front faces counter-clockwise in the picture
@@ -163,7 +163,7 @@ def load_bfm(
     tri:str|Path, # tri.pkl, the triangles that belong to it
     prior:str|Path=None, # param_mean_std_62d_120x120.pkl; its rounded numbers by default
 ) -> FaceModel:
-    "The Basel Face Model as 3DDFA_V2 cuts it. Academic use only. [R: 3DDFA]"
+    "The Basel Face Model as 3DDFA_V2 cuts it. Academic use only. FacecompError if a file can't be read, or is another. [R: 3DDFA]"
     d, t, p = load_arrays(path), load_arrays(tri), None if prior is None else load_arrays(prior)
     try: t = np.asarray(t).astype(np.int64).reshape(-1, 3) if np.shape(t)[-1:] == (3,) else np.asarray(t).astype(np.int64).reshape(3, -1).T
     except (TypeError, ValueError) as e: raise FacecompError(f"{tri} is not 3DDFA_V2's tri.pkl ({e}).") from None

@@ -15,7 +15,7 @@ from .field import FaceModel, draw_fields, embedded_model
 # %% ../nbs/32_fit.ipynb #e9d3b663
 @dataclass
 class Fit:
-    "Pose, shape and quality of B fitted faces: vertex X of the model is seen at A·X + t (+ what the landmarks pull)."
+    "Pose, shape and quality of B fitted faces: vertex X of the model is seen at A·X + t (+ what the landmarks pull). [C]"
     A:np.ndarray        # (B,3,3): model units (y up) to pixels (y down), z toward the viewer
     t:np.ndarray        # (B,3) pixels; z up to a shift
     coef:np.ndarray     # (B,n) coefficients of the model's basis
@@ -66,7 +66,7 @@ def fit_landmarks(
     floor:float=5e-4, # least noise assumed, share of the face's size
     max_noise:float=.04, # a fit with more is called bad
 ) -> Fit:
-    "Pose, shape, expression of B faces from landmarks: MAP by robust Gauss-Newton, float64. [R: 3DDFA's model; C: solver]"
+    "Pose, shape, expression of B faces from landmarks: the most probable (MAP) by robust Gauss-Newton, float64. FacecompError for landmarks of another shape, no face, or no step. [R: 3DDFA's model; C: solver]"
     L = np.array(landmarks, np.float64)
     if L.ndim != 3 or L.shape[1] != 68 or L.shape[2] not in (2, 3):
         raise FacecompError(f"Landmarks must be (B,68,2) or (B,68,3), not {L.shape}.")
@@ -97,6 +97,7 @@ def fit_landmarks(
     P = torch.cat([s*R, torch.cat([two[..., 3], 0*two[:, :1, 3]], 1)[..., None]], 2)
     z, noise = torch.zeros(B, n, dtype=torch.float64), torch.full((B,), .04, dtype=torch.float64)
     eye = torch.eye(q, dtype=torch.float64)
+    # median length of 3 (2) unit normals over √3 (√2): from median residual to deviation
     chi = torch.where(three, .888, .8326); dims = have.sum(2).clamp(min=1); equations = have.sum((1, 2))
     used = (dims*0 + have[..., 0]) > 0
     J = torch.zeros(B, 68, 3, q, dtype=torch.float64); prior = f64(np.r_[np.zeros(12), np.ones(n)])
@@ -159,7 +160,7 @@ def _judge(noise, w, points, z, P, size, max_noise):
 # %% ../nbs/32_fit.ipynb #05f7405e
 @dataclass
 class Fields:
-    "Dense fields of B faces, and the fits that they come from."
+    "Dense fields of B faces, and the fits that they come from. [C]"
     C:np.ndarray     # (B,2,H,W) float32, 0 outside the face
     mask:np.ndarray  # (B,H,W) bool
     depth:np.ndarray # (B,H,W) float32, -inf outside

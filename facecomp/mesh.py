@@ -51,7 +51,7 @@ def rasterize(
     size:tuple, # (H,W) of the picture
     cull:str='back', # 'back' leaves out triangles seen from behind (counter-clockwise on screen is the front), 'none' keeps all
 ) -> tuple: # values float32 (B,A,H,W), 0 where nothing is; mask bool (B,H,W); depth float32 (B,H,W), -inf where nothing is
-    "Draw meshes: float z-buffer, barycentric, top-left fill rule; on one core, releases the GIL. [R: 3DDFA's data]"
+    "Draw meshes: float z-buffer, barycentric, top-left fill rule; on one core, releases the GIL. FacecompError for wrong shapes, corners that aren't there, or another `cull`. [R: 3DDFA's data]"
     verts = np.ascontiguousarray(verts, np.float64); tris = np.ascontiguousarray(tris, np.int64)
     if verts.ndim != 3 or verts.shape[2] != 3: raise FacecompError(f"verts must be (B,V,3), not {verts.shape}.")
     if tris.ndim != 2 or tris.shape[1] != 3: raise FacecompError(f"tris must be (T,3), not {tris.shape}.")

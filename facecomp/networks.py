@@ -13,7 +13,7 @@ from .core import FacecompError
 # %% ../nbs/30_networks.ipynb #e3aad015
 @dataclass
 class NetConfig:
-    "Shape of the completion network; stored with its weights."
+    "Shape of the completion network; stored with its weights. FacecompError for another size or norm, or a number below 1. [R: DFNet; C]"
     size:int=256        # side of the pictures: 64, 128, 256 or 512 [P: 256, and 128 for verification]
     base:int=64         # channels of the first encoder layer [R: DFNet]; the width multiplier is base/64 [C]
     widest:int=512      # channels are never more [R: DFNet]

@@ -42,6 +42,7 @@ def head_frame(
 # %% ../nbs/12_occlude.ipynb #ff6baafb
 # The cut of each kind. top: 0 = root of the nose, 1 = its tip. t: jaw landmarks (left: t, right: 16-t) at the upper and lower end of the side.
 # phi: how far around the face each of five rows reaches, degrees. bulge, crease, drop: forward, ridge in the middle, below the chin.
+# wide: factor b on x. peak: q of the upper arc.
 SHAPES = dict(
     surgical=dict(top=.42, t=(1.45, 5.2), phi=(66, 72, 76, 74, 66), bulge=.10, crease=.02, drop=.10, wide=1.03, peak=7),
     cloth   =dict(top=.40, t=(1.35, 5.0), phi=(84, 80, 78, 78, 66), bulge=.10, crease=.06, drop=.12, wide=1.03, peak=6),
@@ -381,7 +382,7 @@ def occlude(
 def occlude_for(
     pic, landmarks, # as in `occlude`
     seed:int, epoch:int, index:int, # which run, which round, which picture
-    view:int=0, # 0 or 1: the two views of stage 1
+    view:int=0, # of stage 1; 0: query, 1: key; from 2 on: drawn again
     kind:str='random', mix:dict=MIX, # as in `occlude`
 ) -> tuple: # as in `occlude`
     "The occlusion of one picture in one epoch: the same numbers give the same occlusion, in any order, in any worker. [C]"

@@ -265,7 +265,7 @@ def _shrunk(im, shrink, color): # premultiplied float32 (h,w,4) in [0,1], shrunk
     return cv2.resize(im[:H*shrink, :W*shrink], (W, H), interpolation=cv2.INTER_AREA) if shrink > 1 else im, value
 
 class MaskTemplates:
-    "MaskTheFace's flat templates, pinned at six points; a kind for `occlude`: occlude(pic, landmarks, MaskTemplates(folder), rng). [P: MaskTheFace]"
+    "MaskTheFace's flat templates, pinned at six points; a kind for `occlude`: occlude(pic, landmarks, MaskTemplates(folder), rng). FacecompError if folder, file or kind isn't there or can't be read. [P: MaskTheFace]"
     def __init__(self,
         folder:str|Path, # with masks.cfg and the template pictures beside it, or where masks.cfg says
         kind:str=None, # 'surgical', 'KN95', 'cloth_#333333' (half template, half colour) …; one by chance if not given
@@ -330,7 +330,7 @@ _LISTS = ('*', 'nine')
 def open_templates(
     where:str|Path, # FOLDER, or FOLDER/NAME with a kind as `MaskTemplates` takes it
 ) -> MaskTemplates: # with its pictures read
-    "What 'templates:FOLDER' (a template by chance) and 'templates:FOLDER/NAME' stand for. [C]"
+    "What 'templates:FOLDER' (a template by chance) and 'templates:FOLDER/NAME' stand for. FacecompError if it isn't there, or is a list. [C]"
     at = Path(where).expanduser(); whole = at.is_dir() or not (at.parent/'masks.cfg').is_file()
     if at.name in _LISTS and not at.is_dir(): raise FacecompError(f"templates:{where} is a list of occluders, and one is wanted: templates:{at.parent} draws one of its templates for every face.")
     t = MaskTemplates(at) if whole else MaskTemplates(at.parent, at.name); t.name; return t                    # its name asks for all pictures

@@ -115,7 +115,7 @@ def pack(
     jobs:int=2, # threads
     progress:bool=True, # progress bar
 ) -> dict: # faces, bytes, seconds; psnr (mean dB of up to 64 pictures); field_error, face_iou where fields are packed
-    "A prepared set's train and val splits as one file. [C]"
+    "A prepared set's train and val splits as one file. FacecompError for test faces, empty splits, or a model that didn't draw the set's fields. [C]"
     t0, root, out = time.time(), Path(root), Path(out)
     if 'test' in splits: raise FacecompError("Test faces never go into a pack: take the splits 'train' and 'val'.")
     faces = PreparedFaces(root, occluded=True); sel = np.array([i for i, r in enumerate(faces.rows) if r['split'] in splits], int)
@@ -172,7 +172,7 @@ def unpack(
     jobs:int=2, # threads
     progress:bool=True, # progress bar
 ) -> dict: # faces, seconds, fields (whether there are)
-    "Restore a prepared set from a pack. [C]"
+    "Restore a prepared set from a pack. FacecompError, before anything is written, for a damaged or foreign file or a folder with another set. [C]"
     t0, out = time.time(), Path(out); head, members = read_pack(file); get = lambda n: _array(members[n+'.npy'])
     try:
         rows = list(csv.DictReader(io.StringIO(members['manifest.csv'].decode(), newline=''))); names = [r['file'] for r in rows]

@@ -58,7 +58,7 @@ def read_set(
     root:str|Path, # where the set lies
     landmarks:str|Path=None, # a landmarks file; the set's own is found by itself
 ) -> list: # dicts: path, name, identity, split, labels (dict), landmarks (68,2|3) or None, fit (dict) or None
-    "List the photos of a set with everything known about them. [C]"
+    "List the photos of a set with everything known about them. FacecompError for an unknown set, a missing folder, another layout, or two photos of one name. [C]"
     root = Path(root)
     if kind not in LAYOUTS: raise FacecompError(f"Unknown set {kind!r}: there are {', '.join(LAYOUTS)}.")
     if not root.is_dir(): raise FacecompError(f"The folder {root} does not exist.")
@@ -144,7 +144,7 @@ def prepare(
     limit:int=None, # only the first so many photos, to try
     progress:bool=True, # progress bar
 ) -> dict: # counts: done, left_out, valid_share
-    "Bring a photo set into the prepared form: parallel, resumable, broken photos reported and skipped. [P, Sec. 4.1: alignment; C: form]"
+    "Bring a photo set into the prepared form: parallel, resumable, broken photos reported and skipped. FacecompError if `out` holds another set or can't be written, no photo is usable, or a worker was killed. [P, Sec. 4.1: alignment; C: form]"
     out, c, kept = Path(out), convention(conv), _kept(kind, root)
     records = [r for r in read_set(kind, root, landmarks) if out.resolve() not in r['path'].resolve().parents]   # not our own results
     marks = zlib.crc32(b''.join(np.ascontiguousarray(r['landmarks'], np.float32).tobytes() for r in records if r['landmarks'] is not None))
@@ -202,7 +202,7 @@ def turns(
 
 # %% ../nbs/13_photos.ipynb #ececec3d
 class PreparedFaces:
-    "A prepared set, one split of it; pictures are decoded when asked for. [C]"
+    "A prepared set, one split of it; pictures are decoded when asked for. FacecompError if there is none, or of another format, or the split is empty. [C]"
     def __init__(self,
         root:str|Path, # the prepared folder
         split:str=None, # 'train', 'val' or 'test'; all by default
@@ -281,7 +281,7 @@ def _marks(L): return L[:, :2] if np.isnan(L).any() else L
 
 # %% ../nbs/13_photos.ipynb #33f365c6
 class TestFaces(torch.utils.data.Dataset):
-    "Every face under every test mask: item n is face n // 9 under mask n % 9. [P, Sec. 4.1]"
+    "Every face under every test mask: item n is face n // k under mask n % k, k = number of masks (nine). [P, Sec. 4.1]"
     __test__ = False                                                                    # not a pytest class
     def __init__(self,
         faces:PreparedFaces, # prepared set, usually split='test'
@@ -290,7 +290,9 @@ class TestFaces(torch.utils.data.Dataset):
 
     def __len__(self): return len(self.faces)*len(self.masks)
 
-    def __getitem__(self, n):
+    def __getitem__(self,
+        n:int, # face and mask, as above
+    ) -> dict: # x, y (3,S,S) in [0,1]; valid (1,S,S), 0 or 1; hole (1,S,S) in [0,1]; index, mask: whole numbers
         i, k = divmod(n, len(self.masks)); pic, valid = self.faces.picture(i)
         occ, alpha = occlude(pic, _marks(self.faces.landmarks[i]), self.masks[k], rng_for(0, i))
         return dict(x=to_tensor(occ), y=to_tensor(pic), valid=torch.from_numpy(valid)[None], hole=torch.from_numpy(alpha)[None],

@@ -16,7 +16,7 @@ from .sets import OccludedPairs
 
 # %% ../nbs/14_samples.ipynb #bb906e04
 def random_similarity(
-    rng:np.random.Generator,
+    rng:np.random.Generator, # the chance
     size:int, # S, pixels
     shift:float=.2, # of S, either way, along x and y
     scale:tuple=(.7, 1.4), # smallest and largest factor, log-uniform
@@ -46,10 +46,10 @@ def warp_sample(
 # %% ../nbs/14_samples.ipynb #20804511
 def clutter(
     pic:np.ndarray, # uint8 (S,S,3), any picture
-    rng:np.random.Generator,
+    rng:np.random.Generator, # the chance
     share:tuple=(.12, .4), # side of the piece over the picture's
 ) -> np.ndarray: # uint8 (S,S,3)
-    "Texture without a face: a small piece of a picture, turned by a multiple of 90° and enlarged. [C]"
+    "Texture without a whole face: a small piece of a picture, turned by a multiple of 90° and enlarged. [C]"
     S = len(pic); n = max(2, int(rng.uniform(*share)*S)); y, x = rng.integers(0, S-n+1, 2)
     return cv2.resize(np.ascontiguousarray(np.rot90(pic[y:y+n, x:x+n], rng.integers(4))), (S, S), interpolation=cv2.INTER_LINEAR)
 
@@ -67,7 +67,7 @@ def occluder_source(
     return ''.join(f'-{n}' for k in mix if (n := getattr(find_occluder(k, False), 'name', '')))
 
 class TrainFaces(torch.utils.data.Dataset):
-    "Occluded faces with their truth, for the completion network. Index with (epoch, i). [P, Sec. 4.1]"
+    "Occluded faces with their truth, for the completion network. Index with (epoch, i). FacecompError if an occluder isn't there, a share isn't in [0,1], or no face has a field of this set. [P, Sec. 4.1]"
     def __init__(self,
         faces:PreparedFaces, # prepared set
         seed:int=0, # which occluders fall
@@ -87,7 +87,9 @@ class TrainFaces(torch.utils.data.Dataset):
 
     def __len__(self): return len(self.use)
 
-    def __getitem__(self, key): # (epoch, index)
+    def __getitem__(self,
+        key, # (epoch, index); an index alone is epoch 0's
+    ) -> dict: # x, y (3,S,S) in [0,1]; valid, hole (1,S,S) in [0,1]; index; chance in [0,1); with fields C (2,S,S) in [0,1], face (1,S,S), 0 or 1
         epoch, i = key if isinstance(key, (tuple, list)) else (0, key)
         i = int(self.use[i]); (pic, valid), L = self.faces.picture(i), _marks(self.faces.landmarks[i])
         C, face = self.faces.field(i) if self.fields else (None, None)
@@ -110,7 +112,7 @@ def _marks(L): return L[:, :2] if np.isnan(L).any() else L
 
 # %% ../nbs/14_samples.ipynb #fbde6a43
 class OwnFaces(torch.utils.data.Dataset):
-    "A set's own occluded pictures with their truths (L2SFO), as TrainFaces gives them. Index with (epoch, i). [P, Table 3]"
+    "A set's own occluded pictures with their truths (L2SFO), as TrainFaces gives them. Index with (epoch, i). FacecompError if the set has none to learn from. [P, Table 3]"
     def __init__(self,
         faces:PreparedFaces, # training faces; of their occluded pictures those with a usable field, if the set has fields
         seed:int=0, # which are mirrored
@@ -125,7 +127,9 @@ class OwnFaces(torch.utils.data.Dataset):
 
     def __len__(self): return len(self.use)
 
-    def __getitem__(self, key): # (epoch, index)
+    def __getitem__(self,
+        key, # (epoch, index); an index alone is epoch 0's
+    ) -> dict: # x, y (3,S,S) in [0,1]; valid, hole (1,S,S) in [0,1]; index; chance in [0,1); with fields C (2,S,S) in [0,1], face (1,S,S), 0 or 1
         epoch, i = key if isinstance(key, (tuple, list)) else (0, key)
         n = self.use[i]; d = self.pairs[n] | dict(chance=torch.tensor(rng_for(self.seed, epoch, n, 8).random()))
         if self.fields: C, face = self.faces.field(int(d['index'])); d |= dict(C=torch.from_numpy(C), face=torch.from_numpy(face)[None])
@@ -149,8 +153,8 @@ def training_samples(
 # %% ../nbs/14_samples.ipynb #71e851d1
 def augment_view(
     x:torch.Tensor, # (3,S,S) in [0,1]
-    rng:np.random.Generator,
-    strength:float=1., # 0 leaves it alone
+    rng:np.random.Generator, # the chance
+    strength:float=1., # in [0,1]; 0 leaves it alone
 ) -> torch.Tensor: # (3,S,S) in [0,1]
     "Another crop (at full strength 60-100 % of the area), side, brightness, contrast and saturation. [R: MoCo v2; C: ranges]"
     if not strength: return x
@@ -165,7 +169,7 @@ def augment_view(
 
 # %% ../nbs/14_samples.ipynb #5746fe85
 class PairFaces(torch.utils.data.Dataset):
-    "Query and key of stage 1: the same photo under two different masks. Index with (epoch, i). [P, Sec. 3.1]"
+    "Query and key of stage 1: the same photo under two different masks. Index with (epoch, i). FacecompError if `augment` isn't in [0,1], or both views would be alike. [P, Sec. 3.1]"
     def __init__(self,
         faces:PreparedFaces, # prepared set
         seed:int=0, # which occluders fall
@@ -179,7 +183,9 @@ class PairFaces(torch.utils.data.Dataset):
             what = kind if kind != 'random' else next(k for k, v in self.mix.items() if v > 0)
             raise FacecompError(f"The occluder {what!r} is always the same, so both views would be: stage 1 wants two different masks (occluder='random' or 'mask', pretrain.augment above 0, or pretrain.steps=0 to leave it out).")
     def __len__(self): return len(self.faces)
-    def __getitem__(self, key): # (epoch, index)
+    def __getitem__(self,
+        key, # (epoch, index); an index alone is epoch 0's
+    ) -> dict: # x_q, x_k (3,S,S) in [0,1]; index
         epoch, i = key if isinstance(key, (tuple, list)) else (0, key)
         pic, _ = self.faces.picture(i); both = two_views(pic, _marks(self.faces.landmarks[i]), self.seed, epoch, int(i), self.kind, self.mix)
         strength = self.augment*min(1, epoch/self.ramp if self.ramp else 1)

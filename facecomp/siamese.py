@@ -28,7 +28,7 @@ def info_nce(
 
 # %% ../nbs/20_siamese.ipynb #a7f20afb
 class KeyQueue(nn.Module):
-    "The last K keys with the numbers of their pictures; all of it in the state dict. [P: queue; C: picture numbers]"
+    "The last K keys with the numbers of their pictures; all of it in the state dict. FacecompError for a size below 1. [P: queue; C: picture numbers]"
     def __init__(self,
         size:int, # K
         dim:int=128, # D
@@ -62,7 +62,7 @@ def place() -> tuple: # this process's rank, number of processes
 
 @torch.no_grad()
 def gather(
-    t:torch.Tensor, # (B,…) of this process
+    t:torch.Tensor, # (B,…) of this process, the same B in every process
 ) -> torch.Tensor: # (B·w,…) of all, dealt round: 0, 1, …, w-1, 0, 1, …
     "All processes' parts of a batch, in the order of the whole batch. [R: MoCo]"
     if place()[1] == 1: return t
@@ -84,14 +84,14 @@ class ProjectionHead(nn.Module):
         return F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
 
 class SiameseNet(nn.Module):
-    "Query encoder, momentum key encoder, queue. [P, Sec. 3.1]"
+    "Query encoder, momentum key encoder, queue. FacecompError for m outside of [0,1]. [P, Sec. 3.1]"
     def __init__(self,
         encoder:nn.Module, # E_q: pictures (B,3,S,S) to features (B,C,h,w), or a list of them
         channels:int, # C of its last feature
         size:int=65536, # K [P]
         dim:int=128, # of z [R]
         m:float=.999, # momentum: the paper's 0.9 collapses on small sets [C]
-        tau:float=.07, # temperature [P]
+        tau:float=.07, # temperature, > 0 [P]
         shuffle:bool=False, # compute keys in shuffled order; needed with batch norm in several processes
     ):
         super().__init__()
