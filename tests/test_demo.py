@@ -470,6 +470,14 @@ def test_mask_on_me_and_batch(page, examples, face500, tmp_path):
     with zipfile.ZipFile(download(page, '#zip', tmp_path)) as z: assert len(z.namelist()) == done+1 and len(z.read('report.txt').decode().splitlines()) == done
     page.click('#stop'); page.wait_for_timeout(1000); assert 'Cancelled after' in page.inner_text('#state')
 
+def test_nothing_follows_a_cancel(completer, examples):
+    "The batch may be between two files when Cancel is clicked: what it says of the next one must not overwrite the last word"
+    demo = build_demo(completer); by = {f.name: f.fn for f in demo.fns.values() if f.fn}
+    batch, ended, settled = (by[n] for n in ('batch', 'ended', 'settled'))
+    steps = batch([str(p) for p in [*examples]*3], 'outline', 1., 'bundled'); said = [next(steps) for _ in range(3)]
+    zipped, line = ended(said[-1][3]); assert line == 'Cancelled after 2 of 6 files, 2 completed.' and Path(zipped).exists()
+    assert [*steps] == [] and settled(said[-1][3])[1].startswith('Cancelled after') and settled(()) == settled(None)
+
 @pytest.mark.parametrize('width,theme', [(390, 'light'), (390, 'dark'), (1280, 'dark')])
 def test_phone_and_dark(page, server, width, theme, tmp_path):
     "Nothing sticks out at the width of a phone, and dark is dark"
