@@ -13,6 +13,9 @@ from hostile import hostile_files
 CHROMIUM = ('--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync '
             '--use-fake-device-for-media-stream --use-fake-ui-for-media-stream').split()
 
+# The editor redraws at every frame, and without a GPU that takes a core: a dozen frames a second will do.
+SLOW_FRAMES = 'window.requestAnimationFrame = f => setTimeout(() => f(performance.now()), 80); window.cancelAnimationFrame = clearTimeout'
+
 @pytest.fixture(scope='module')
 def completer(): return FaceCompleter.from_pretrained(device='cpu')
 
@@ -326,7 +329,7 @@ def chrome(browser):
 def page(server, chrome):
     "The page in Chromium; at the end no error in the console, and no request to anywhere else"
     ctx = chrome.new_context(viewport=dict(width=1280, height=900), accept_downloads=True); ctx.grant_permissions(['clipboard-read', 'clipboard-write', 'camera'], origin=server)
-    page, wrong, asked = ctx.new_page(), [], []
+    ctx.add_init_script(SLOW_FRAMES); page, wrong, asked = ctx.new_page(), [], []
     page.on('console', lambda m: wrong.append(m.text) if m.type == 'error' else None)
     page.on('pageerror', lambda e: wrong.append(str(e)))
     page.on('request', lambda r: asked.append(r.url))
