@@ -32,12 +32,13 @@ def _frozen(net):
     finally: net.requires_grad_(True).train()
 
 class MethodTraining(Stage):
-    "A compared method on the batches of our stage 2. [C]"
+    "A compared method on the batches of our stage 2. Raises FacecompError for settings it doesn't know and for weights that aren't its own. [C]"
     def __init__(self,
         cfg:MethodConfig, # all of it
         faces:PreparedFaces, # training faces
         acc, # Accelerator
         val:PreparedFaces=None, # validation faces, when run.val_every asks for a score
+        start:str='', # the method's own weights to start from, see load_method; '' = random
     ):
         run, family = cfg.run, cfg.method.removesuffix('-small'); self.cfg, self.acc, self.val, self.convention, self.label = cfg, acc, val, faces.convention, cfg.method
         if acc.num_processes > 1: raise FacecompError("The compared methods train in one process: start facecomp-train-method without torchrun.")
@@ -47,6 +48,7 @@ class MethodTraining(Stage):
         with isolated_rng(run.seed):
             self.rival = RIVALS[family](build(cfg.method, cfg.size, **cfg.net), cfg.size, cfg.loss, cfg.judge_width, cfg.texture_layers, cfg.texture_crop).to(acc.device)
             self.vgg = VGGFeatures('' if cfg.vgg == 'random' else cfg.vgg, self.rival.vgg_norm).to(acc.device) if self.rival.needs_vgg else None
+        if start: _start_from(start, cfg.method, self.rival.net)
         if run.channels_last:
             for m in (self.rival, self.vgg): m is None or m.to(memory_format=torch.channels_last)
         adam = lambda net, lr, betas: acc.prepare(torch.optim.Adam(net.parameters(), lr, betas=betas, fused=True))
@@ -116,6 +118,13 @@ def load_method(
     except RuntimeError as e: raise FacecompError(f"{path} does not fit its own configuration: {str(e).splitlines()[1].strip()}") from None
     return net.eval(), info
 
+def _start_from(path, method, net): # what is exported alone: judges, and CycleGAN's way back, begin anew
+    was, info = load_method(path); have, there = net.state_dict(), was.state_dict()
+    if info['method'] != method: raise FacecompError(f"init={path} holds weights of {info['method']}: {method} starts from its own alone.")
+    wrong = sorted({*have} ^ {*there}) or [k for k in have if have[k].shape != there[k].shape]
+    if wrong: raise FacecompError(f"init={path} holds a network of another shape (see {wrong[0]}): train both with the same size and net.*.")
+    net.load_state_dict(there)
+
 # %% ../nbs/65_contest.ipynb #9e25e93c
 def train_method(
     cfg:MethodConfig, # all settings
@@ -137,7 +146,8 @@ def _train(cfg, data, out, resume, progress, limit):
     if run.batch < 2 and cfg.method.startswith('dfnet'): raise FacecompError("DFNet's batch norm at 1² needs at least two pictures: batch=2 or more.")
     if faces.size != cfg.size: raise FacecompError(f"{data} holds {faces.size}² pictures, the network is for {cfg.size}²: prepare with --size {cfg.size}, or set size={faces.size}.")
     if run.batch > 1 and len(faces) < 2: raise FacecompError(f"{data} has a single training face: the unpaired methods need others.")
-    acc = make_accelerator(run); stage = MethodTraining(cfg, faces, acc, PreparedFaces(data, 'val', run.val_faces, spread=True) if run.val_every else None)
+    acc, val = make_accelerator(run), PreparedFaces(data, 'val', run.val_faces, spread=True) if run.val_every else None
+    stage = MethodTraining(cfg, faces, acc, val, '' if last_checkpoint(out) else run.init)
     no_result(out)
     if last_checkpoint(out) is None:
         with atomic(Path(out)/'method.json') as p: p.write_text(json.dumps(cfg.plain(), indent=1))
