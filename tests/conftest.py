@@ -15,8 +15,8 @@ if os.environ.get('FACECOMP_DATA'):                      # a relative path is me
     os.environ['FACECOMP_DATA'] = str((ROOT/os.environ['FACECOMP_DATA']).resolve())
 
 def pytest_collection_modifyitems(items):
-    "The test that waits for the notebooks comes last"
-    items.sort(key=lambda i: i.name == 'test_notebooks_ran')
+    "Browser tests come late, when the notebooks have left a core to Chromium; the test that waits for the notebooks comes last"
+    items.sort(key=lambda i: (i.name == 'test_notebooks_ran', i.path.name == 'test_demo.py'))
 
 def pytest_terminal_summary(terminalreporter):
     "How long each notebook took, when `.ci/test` ran them"

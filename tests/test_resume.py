@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from facecomp.config import override, preset
 from facecomp.core import write_picture
 from facecomp.faces import procedural_face
-from facecomp.trainer import last_checkpoint, load_checkpoint
+from facecomp.photos import prepare
+from facecomp.trainer import last_checkpoint, load_checkpoint, train
 from states import flat
 
 
@@ -65,14 +67,13 @@ def test_prepare_killed_and_resumed(photos, tmp_path, root):
 
 
 def test_training_killed_and_resumed(photos, tmp_path, root):
-    subprocess.run([sys.executable, str(root/'data_scripts'/'prepare.py'), 'folder', '--root', str(photos/'src'), '--out', str(tmp_path/'set'),
-                    '--landmarks', str(photos/'marks.npz'), '--size', '64', '--jobs', '1'], check=True, capture_output=True)
+    prepare('folder', photos/'src', tmp_path/'set', size=64, landmarks=photos/'marks.npz', jobs=1, progress=False)
+    settings = ['loss.uv_weight=0', 'steps=60', 'save_every=2', 'threads=1', 'pretrain.steps=40', 'pretrain.save_every=2']
 
     def args(out, *more):
-        return [sys.executable, '-c', 'from facecomp.trainer import main; main()', 'tiny', '--data', str(tmp_path/'set'), '--out', str(out), *more,
-                '--set', 'loss.uv_weight=0', 'steps=60', 'save_every=2', 'threads=1', 'pretrain.steps=40', 'pretrain.save_every=2']
+        return [sys.executable, '-c', 'from facecomp.trainer import main; main()', 'tiny', '--data', str(tmp_path/'set'), '--out', str(out), *more, '--set', *settings]
     env = dict(os.environ, OMP_NUM_THREADS='1')
-    subprocess.run(args(tmp_path/'whole'), check=True, capture_output=True, env=env)
+    train(override(preset('tiny'), settings), tmp_path/'set', tmp_path/'whole', progress=False)
     out, seen = tmp_path/'cut', []
     for folder, want, workers in ((out/'pretrain', 6, 0), (out, 6, 2), (out, 30, 0)):       # in stage 1; in stage 2, with two loader processes; without
         p = start(args(out, '--resume')+[f'workers={workers}'], env=env)
@@ -82,7 +83,7 @@ def test_training_killed_and_resumed(photos, tmp_path, root):
         kill(p)
         seen.append(int(last_checkpoint(folder).stem[5:]))
     assert 6 <= seen[0] < 40 and 6 <= seen[1] < seen[2] < 60, seen
-    subprocess.run(args(out, '--resume'), check=True, capture_output=True, env=env)
+    train(override(preset('tiny'), settings), tmp_path/'set', out, resume=True, progress=False)
     for name in ('pretrain/step_40.pt', 'step_60.pt'):
         a, b = (dict(flat(load_checkpoint(d/name)['state'])) for d in (tmp_path/'whole', out))
         assert a.keys() == b.keys() and len(a) > 50 and all(torch.equal(a[k], b[k]) for k in a)
@@ -92,9 +93,6 @@ def test_tensorboard_says_what_the_log_says(photos, tmp_path):
     "Each logged step once, also where a run goes on from before its last lines"
     pytest.importorskip('tensorboard', reason='the package tensorboard is not installed')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    from facecomp.config import override, preset
-    from facecomp.photos import prepare
-    from facecomp.trainer import train
     prepare('folder', photos/'src', tmp_path/'set', size=64, landmarks=photos/'marks.npz', jobs=1, progress=False)
     cfg = override(preset('tiny'), ['loss.uv_weight=0', 'steps=40', 'save_every=20', 'pretrain.steps=0', 'tensorboard=true', 'sheet_every=0'])
     train(cfg, tmp_path/'set', tmp_path/'run', progress=False)
