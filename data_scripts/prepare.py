@@ -16,7 +16,7 @@ def main(argv=None):
     p.add_argument('--conv', default='lightcnn', help='alignment convention: lightcnn or wide')
     p.add_argument('--size', type=int, default=128, help='side of the aligned pictures')
     p.add_argument('--landmarks', help='landmarks file (.npz or .csv); without it the set\'s own, or the face-alignment package')
-    p.add_argument('--detector', default='2D', choices=['2D', '3D'], help='face-alignment network to use')
+    p.add_argument('--detector', default='2D', choices=['2D', '3D'], help='face-alignment network for photos without landmarks; 3D for a set that will have fields (make_uv.py)')
     p.add_argument('--jobs', type=int, default=2, help='processes')
     p.add_argument('--limit', type=int, help='only the first so many photos')
     p.add_argument('--download', action='store_true', help=f"fetch the set into ROOT first ({', '.join(DOWNLOADS)}; of the others it says where they are given); run again to resume")

@@ -18,7 +18,7 @@ from .adversarial import DiscConfig
 @dataclass
 class PretrainConfig:
     "Stage 1: contrastive pre-training of the encoder. [P, Sec. 3.1]"
-    steps:int=0                    # optimiser steps; 0 leaves stage 1 out (the ablation of Table 6)
+    steps:int=0                    # optimiser steps; 0 leaves stage 1 out
     batch:int=128                  # photos a step, over all processes [R: MoCo]
     optimizer:str='sgd'            # 'sgd' [P], or 'adam', which leaves the flat start of a group-normalised encoder sooner [C]
     lr:float=.015                  # SGD [P]
@@ -55,7 +55,7 @@ class Config:
     warmup:int=0                   # steps of linear warm-up, of both [C]
     clip:float=0.                  # gradient norm limit; 0 = none [C]
     ema:float=.999                 # decay of the averaged weights, which are the ones exported [C]
-    init:str=''                    # weights to start from: a file, a run folder, or an encoder of stage 1; '' = random [C]
+    init:str=''                    # weights to start from: a file, a run folder, or an encoder of stage 1; '' = the encoder of this run's stage 1, random without one [C]
     occluder:str='random'          # what covers the faces, as in facecomp.occlude; templates:FOLDER: MaskTheFace's [P]; 'own': the set's own occluded pictures (L2SFO)
     mix:dict=field(default_factory=dict) # share of each kind of occluder, as {"mask": 3, "scarf": 1, "templates:FOLDER": 1}; {} = facecomp.occlude.MIX [C]
     flip:bool=True                 # mirror half of the samples [C]

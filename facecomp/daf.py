@@ -47,8 +47,8 @@ class DualAttentionFusion(nn.Module):
         self.blend = nn.Sequential(nn.Conv2d(6, width, 3, 1, 1, bias=False), norm_layer(norm, width), act(),
                                    nn.Conv2d(width, width, 3, 1, 1, bias=False), norm_layer(norm, width), act(),
                                    nn.Conv2d(width, 3, 3, 1, 1))
-        nn.init.constant_(self.blend[-1].bias, -2.)                             # α starts near 0.12
-        with torch.no_grad(): self.blend[-1].weight.mul_(.1)
+        nn.init.constant_(self.blend[-1].bias, -2.)                             # α starts near 0.12 [C],
+        with torch.no_grad(): self.blend[-1].weight.mul_(.1)                    # everywhere: weights of a tenth [C]
     def forward(self,
         f:torch.Tensor, # F (B,C,h,w)
         x:torch.Tensor, # x_q (B,3,H,W) in [0,1], of any size that is a multiple of h,w

@@ -21,7 +21,7 @@ def masked_l1(
     b:torch.Tensor, # (B,C,h,w)
     mask:torch.Tensor=None, # (B,1,h,w) weights in [0,1]; all ones by default
 ) -> torch.Tensor: # scalar, float32 or float64
-    "Mean absolute difference over each picture's masked pixels, 0 without any; mean over pictures. [P: L1; C: mask]"
+    "Mean absolute difference over each picture's masked pixels, 0 without any; mean over pictures. [P: L1 of pictures; R: of fields; C: mask]"
     d = _full((a-b).abs())
     if mask is None: return d.mean()
     return ((d*mask).sum((1, 2, 3))/(mask.sum((1, 2, 3))*a.shape[1]).clamp_min(1e-6)).mean()
@@ -234,7 +234,7 @@ class CompletionLoss(nn.Module):
         out, # Completion of the network
         batch:dict, # C, face when fields count
     ) -> tuple: # L_rec of each layer; L_uv of each layer, unweighted scalars; terms by name (detached)
-        "L_rec and L_uv for the layers of P. [P, Sec. 3.4]"
+        "L_rec and L_uv for the layers of P. [P, Sec. 3.4; R: L1 of the field]"
         c, rec, uv, terms = self.cfg, [], [], {}
         for k in (k for k in c.structure_layers if k in pairs):
             p, t, v = pairs[k]; rec.append(masked_l1(p, t, v)); terms[f'rec{k}'] = rec[-1].detach()

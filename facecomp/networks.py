@@ -15,7 +15,7 @@ from .core import FacecompError
 class NetConfig:
     "Shape of the completion network; stored with its weights. FacecompError for another size or norm, or a number below 1. [R: DFNet; C]"
     size:int=256        # side of the pictures: 64, 128, 256 or 512 [P: 256, and 128 for verification]
-    base:int=64         # channels of the first encoder layer [R: DFNet]; the width multiplier is base/64 [C]
+    base:int=64         # channels of the first encoder layer [R: DFNet]; base and widest scaled together are the width multiplier [C]
     widest:int=512      # channels are never more [R: DFNet]
     outer:int=32        # channels of the decoder's full-size layer [C]: DFNet's 4 leave channel attention nothing to squeeze
     scales:int=6        # decoder layers that give pictures and fields [P]; cut to the layers there are

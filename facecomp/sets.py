@@ -25,7 +25,7 @@ def drawn(
     x = np.array(sorted(numbers)); return set(np.random.default_rng(seed).permutation(x)[:n].tolist())
 
 # %% ../nbs/13_sets.ipynb #958ff06f
-SIZES |= dict(celeba=202_599, celebahq=30_000, ffhq=70_000, ijbc=469_375, multipie=52_000, l2sfo=73_000) # of what is read here
+SIZES |= dict(celeba=202_599, celebahq=30_000, ffhq=70_000, ijbc=469_375, multipie=52_000, l2sfo=73_000) # of what is read here; ijbc: face crops in the release whose list is read, which counts no people, stills or videos [R: insightface's]
 PEOPLE |= dict(multipie=200, l2sfo=991); LEAST |= {'multipie', 'l2sfo'}   # 200 people × 13 cameras × 20 lights in the first session, which all of them came to; L2SFO's owners say "more than"
 def _add(kind, layout): # register a reader of (root, found): it yields path, name, identity, split, labels, key of the landmarks
     LAYOUTS[kind] = layout

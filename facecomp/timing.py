@@ -35,7 +35,7 @@ def work(
     name:str, # as for timed_network
     size:int,
 ) -> tuple: # parameters, multiply-adds of one picture
-    "What there is to store and to compute. [P, Table 7: parameters; C: multiply-adds]"
+    "What there is to store and to compute. [C, beside Table 7]"
     with FakeTensorMode(), torch.no_grad(), FlopCounterMode(display=False) as c: net = timed_network(name, size).eval(); net(torch.rand(1, 3, size, size))
     return count_parameters(net), int(c.get_total_flops()/2)
 

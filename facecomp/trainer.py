@@ -42,6 +42,7 @@ class Pretraining(Stage):
             self.raw = SiameseNet(Encoder(cfg.net), cfg.net.widths()[-1], queue_size(p.queue, len(faces)), p.dim, p.m, p.tau, p.shuffle)
         if cfg.precision == 'float64': self.raw.double()
         if cfg.channels_last: self.raw.to(memory_format=torch.channels_last)
+        if cfg.net.norm == 'batch' and not p.shuffle and acc.num_processes > 1: warnings.warn("net.norm='batch' without pretrain.shuffle=true: each process's statistics tell which key belongs to a query, and the contrast can be won by them.")
         if p.optimizer not in ('sgd', 'adam'): raise FacecompError(f"pretrain.optimizer must be 'sgd' or 'adam', not {p.optimizer!r}.")
         own = [q for q in self.raw.parameters() if q.requires_grad]
         opt = (torch.optim.SGD(own, p.lr, p.momentum, weight_decay=p.weight_decay, fused=True) if p.optimizer == 'sgd' else
