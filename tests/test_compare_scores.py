@@ -1,5 +1,5 @@
 "Two verifications beside each other: data_scripts/compare_scores.py."
-import csv, subprocess, sys
+import csv, importlib.util
 import numpy as np, pytest
 from facecomp.verification import auc, bootstrap
 
@@ -13,10 +13,18 @@ def runs(tmp_path):
         np.savez(tmp_path/str(i)/'scores.npz', same=same, persons=who, masks=['a', 'b'], completed=S, both=S+1, masked=S)
     return [tmp_path/str(i) for i in range(4)]
 
-def command(root, *args): return subprocess.run([sys.executable, str(root/'data_scripts'/'compare_scores.py'), *map(str, args)], text=True, capture_output=True)
+@pytest.fixture
+def command(root, monkeypatch, capsys):
+    "The script, called with arguments: its exit's message"
+    spec = importlib.util.spec_from_file_location('compare_scores', root/'data_scripts'/'compare_scores.py'); script = importlib.util.module_from_spec(spec); spec.loader.exec_module(script)
+    def run(*args):
+        monkeypatch.setattr('sys.argv', ['compare_scores.py', *map(str, args)])
+        try: script.main()
+        except SystemExit as e: return str(e.code)
+    return run
 
-def test_differences(root, runs, tmp_path):
-    done = command(root, *runs, '--draws', 50, '--out', tmp_path/'t.csv'); assert done.returncode == 0, done.stderr
+def test_differences(command, runs, tmp_path):
+    assert command(*runs, '--draws', 50, '--out', tmp_path/'t.csv') is None
     rows = {(r['probe'], r['couple']): r for r in csv.DictReader(open(tmp_path/'t.csv'))}; z = [dict(np.load(r/'scores.npz')) for r in runs]
     assert [*rows] == [(p, k) for p in ('completed', 'both') for k in ('0', '1', 'mean')]
     mean = [np.mean([100*auc(s, a['same']) for s in a['completed']]) for a in z]
@@ -25,7 +33,7 @@ def test_differences(root, runs, tmp_path):
         assert np.allclose([float(r[c]) for c in ('with_auc', 'without_auc', 'with-without_auc', 'with-without_auc_low', 'with-without_auc_high')], [mean[2*k], mean[2*k+1], mean[2*k]-mean[2*k+1], low, high], atol=1e-5)
     r = rows['completed', 'mean']; assert np.isclose(float(r['with-without_auc']), (mean[0]-mean[1]+mean[2]-mean[3])/2, atol=1e-5) and float(r['with-without_auc_low']) < float(r['with-without_auc']) < float(r['with-without_auc_high'])
 
-def test_what_cannot_be_compared(root, runs, tmp_path):
+def test_what_cannot_be_compared(command, runs, tmp_path):
     z = dict(np.load(runs[1]/'scores.npz')); np.savez(runs[1]/'scores.npz', **{**z, 'masks': ['a', 'c']})
     for args, why in ((runs[:1], 'couples'), (runs[:2], 'other pairs or under other masks'), ([runs[0], tmp_path], 'no scores.npz'), ([*runs[2:], '--draws', '0'], '--draws')):
-        done = command(root, *args); assert done.returncode == 1 and why in done.stderr and 'Traceback' not in done.stderr, done.stderr
+        assert why in (said := command(*args)) and said.startswith('compare_scores: '), said
