@@ -340,8 +340,8 @@ NO_MATTER = {'--sheet', '--file', '--fid-of', '--device'} # options that may dif
 
 def evaluations(md):
     "(table, out folder, what else is asked for) of every printed facecomp-eval with options; not of ablation, whose runs gather in one folder"
-    for table, rest in re.findall(r'facecomp-eval (\w+)((?: [^\n`;#]+))', md):
-        words = shlex.split(rest)
+    for table, rest in re.findall(r'facecomp-eval (\w+)( [^\n`;]+)', md):
+        words = shlex.split(rest, comments=True)
         if '--data' not in words or table == 'ablation': continue
         asked, key = {}, None
         for w in words:
@@ -390,7 +390,7 @@ def test_agrees(printed, value, yes): assert agrees(printed, value) == yes
 
 def printed_table(md, *titles):
     "Lines of the one markdown table with these titles, as label → numbers"
-    head = '| '+' | '.join(titles)+' |\n'
+    head = ('| '+' | '.join(titles)+' |\n').replace('|  |', '| |')
     assert md.count(head) == 1, f'{md.count(head)} tables {titles}'
     lines = md.partition(head)[2].split('\n\n')[0].splitlines()[1:]
     return {c[0]: c[1:] for c in ([x.strip() for x in l.strip('|').split('|')] for l in lines)}
