@@ -324,6 +324,129 @@ def test_readme_options(argv):
     unknown = [o for o in argv if o.startswith('-') and not re.search(rf'(?<![\w-]){re.escape(o)}(?![\w-])', said)]
     assert not unknown, f'{unknown} not in\n{said}'
 
+# ---- printed commands and numbers ----
+
+def said_aloud():
+    "(where, markdown) of README, model card, and every notebook's text"
+    yield 'README.md', readme()
+    yield 'MODEL_CARD.md', card()
+    for b in BOOKS:
+        if b.stem != 'index': yield b.name, '\n\n'.join(cells(load(b), 'markdown'))
+
+def card(): return (LIB/'assets'/'MODEL_CARD.md').read_text(encoding='utf-8')
+
+FOLDERS = dict(quality='runs/eval', comparison='runs/comparison') # of the others it is the table's name
+NO_MATTER = {'--sheet', '--file', '--fid-of', '--device'} # options that may differ from one call into a folder to the next
+
+def evaluations(md):
+    "(table, out folder, what else is asked for) of every printed facecomp-eval with options; not of ablation, whose runs gather in one folder"
+    for table, rest in re.findall(r'facecomp-eval (\w+)( [^\n`;]+)', md):
+        words = shlex.split(rest, comments=True)
+        if '--data' not in words or table == 'ablation': continue
+        asked, key = {}, None
+        for w in words:
+            if w.startswith('--'): key = w; asked[key] = []
+            else: asked[key].append(w)
+        out = asked.pop('--out', [FOLDERS.get(table, f'runs/{table}')])[0]
+        yield table, out, tuple(sorted((k, tuple(v)) for k, v in asked.items() if k not in NO_MATTER))
+
+def clashes(texts):
+    "Folders into which two different evaluations of one table are told to write"
+    seen = {}
+    for where, md in texts:
+        for table, out, asked in evaluations(md): seen.setdefault((table, out), {}).setdefault(asked, where)
+    return {k: v for k, v in seen.items() if len(v) > 1}
+
+def test_clashes_are_found():
+    a, b = '`facecomp-eval quality --data d --sheet 3`', '```\nfacecomp-eval quality --data d --masks cup\n```'
+    assert not clashes([('a', a), ('b', a.replace('3', '4')), ('c', b.replace('cup', 'cup --out runs/cup'))])
+    assert list(clashes([('a', a), ('b', b)])) == [('quality', 'runs/eval')]
+    assert clashes([('a', a), ('b', a.replace(' --sheet', ' --out runs/eval --limit'))])
+
+def test_default_folders():
+    for table in 'quality fid verify occluders real comparison templates timing'.split():
+        said = {'quality': LIB/'metrics.py', 'fid': LIB/'distribution.py', 'verify': LIB/'verification.py', 'occluders': LIB/'tables.py', 'real': LIB/'tables.py'}.get(table, LIB/f'{table}.py').read_text()
+        assert FOLDERS.get(table, f'runs/{table}') in said or "default=f'runs/{table}'" in said, table
+
+def test_printed_evaluations_have_their_own_folders():
+    "Typed one after the other, none is refused because its folder holds another one"
+    texts = list(said_aloud()); assert sum(len(list(evaluations(md))) for _, md in texts) > 15
+    assert not (found := clashes(texts)), found
+
+def stored(name, **want):
+    "The one line of nbs/results/NAME.csv that has these values"
+    import csv
+    with (NBS/'results'/f'{name}.csv').open(newline='', encoding='utf-8') as f: rows = [r for r in csv.DictReader(f) if all(r[k] == v for k, v in want.items())]
+    assert len(rows) == 1, f'{name}.csv has {len(rows)} lines {want}'
+    return rows[0]
+
+def agrees(printed, value):
+    "Is a printed number that value, rounded? In a CSV it may be rounded before"
+    d = len(printed.partition('.')[2])
+    return abs(float(printed.replace('−', '-'))-float(value)) <= .5*10**-d+1e-9
+
+@pytest.mark.parametrize('printed,value,yes', [('0.207', '0.2075', True), ('0.208', '0.2075', True), ('25.39', '25.3917', True), ('25.38', '25.3917', False), ('−0.3', '-0.3266', True), ('15', '15.6', False)])
+def test_agrees(printed, value, yes): assert agrees(printed, value) == yes
+
+def printed_table(md, *titles):
+    "Lines of the one markdown table with these titles, as label → numbers"
+    head = ('| '+' | '.join(titles)+' |\n').replace('|  |', '| |')
+    assert md.count(head) == 1, f'{md.count(head)} tables {titles}'
+    lines = md.partition(head)[2].split('\n\n')[0].splitlines()[1:]
+    return {c[0]: c[1:] for c in ([x.strip() for x in l.strip('|').split('|')] for l in lines)}
+
+LINES = {'ours (blind)': 'ours', 'the occluded input': 'occluded', 'mean training face, colour-matched': 'mean face', 'OpenCV, Telea': 'telea', 'OpenCV, Navier-Stokes': 'navier-stokes'}
+
+@pytest.mark.parametrize('md,more', [(readme, {}), (card, {'the weights before those, 136,000 pictures, masks, strokes and patches alone': 'oldest'})], ids=['README', 'card'])
+def test_printed_quality(md, more):
+    table = printed_table(md(), 'method', 'PSNR ↑', 'SSIM ↑', 'LPIPS ↓', 'PSNR in the hole ↑')
+    assert {*LINES, *more} <= {*table} and all(k.startswith('the weights before') for k in {*table}-{*LINES})
+    for k, cells_ in table.items():
+        if k not in {*LINES, *more}: continue                      # no stored table has them
+        r = stored('before', method=more[k]) if k in more else stored('quality', method=LINES[k], mask='all')
+        assert all(agrees(c, r[m]) for c, m in zip(cells_, ('psnr', 'ssim', 'lpips', 'psnr_hole'), strict=True)), (k, cells_, r)
+
+def test_printed_occluders():
+    from facecomp.occluders import L2SFO
+    for k, numbers in printed_table(card(), '', *L2SFO, 'mean', 'LPIPS').items():
+        rows = [stored('occluders', occluder=o, method=LINES[k]) for o in (*L2SFO, 'mean')]
+        assert all(agrees(c, v) for c, v in zip(numbers, [*(r['psnr_hole'] for r in rows), rows[-1]['lpips']], strict=True)), (k, numbers)
+
+def numbers_in(md, pattern):
+    "The numbers between the two ends of a sentence that stands there once"
+    found = re.findall(pattern, md, re.S); assert len(found) == 1, f'{len(found)} × {pattern}'
+    return found[0] if isinstance(found[0], tuple) else (found[0],)
+
+N = r'([+−-]?[0-9.]*[0-9])'
+def test_printed_sentences():
+    "Numbers in running text: FID, verification, templates, fields"
+    probe = lambda p, k, by=100: by*float(stored('verification', embedder='dlib', probe=p, mask='average')[k])
+    probes = ('untouched', 'masked', 'completed', 'both')
+    fid = lambda k: stored('fid', method='ours', mask=k)['fid']; from facecomp.occlude import TEST_MASKS; from facecomp.occluders import L2SFO
+    low, high = (f([float(fid(k)) for k in TEST_MASKS]) for f in (min, max)); t = stored('quality_templates', method='ours', mask='all'); f = stored('field', weights='ours'); b = stored('field', weights='before')
+    templates, both = [t[k] for k in ('psnr', 'ssim', 'lpips', 'psnr_hole')], [probe('both − masked', k) for k in ('auc', 'auc_low', 'auc_high')]
+    checks = [
+        (card(), r'\*\*'+N+r'\*\* \('+N+' to '+N+r' by mask\)', [fid('average'), low, high]),
+        (card(), 'FID of ours '+', '.join([N]*6), [stored('occluders', occluder=o, method='ours')['fid'] for o in L2SFO]),
+        (card(), f'AUC {N} untouched, {N} masked, {N} completed, {N} with', [probe(p, 'auc') for p in probes]),
+        (card(), f'TPR at FPR 1 % {N}, {N}, {N}, {N}\\.', [probe(p, 'tpr_at_fpr_0.01') for p in probes]),
+        (card(), rf'\({N}, {N} to {N}\)\. A completion is no evidence', both),
+        (card(), rf'the hole is 27 %\): {N} dB, SSIM {N}, LPIPS {N}, {N} dB in the hole', templates),
+        (readme(), f'it has {N} dB, SSIM {N}, LPIPS {N}, and {N} dB in a hole', templates),
+        (readme(), rf'\(AUC {N} and {N}; the interval of the difference, {N} to {N},', [probe('completed', 'auc'), probe('masked', 'auc'), probe('completed − masked', 'auc_low'), probe('completed − masked', 'auc_high')]),
+        (readme(), rf'shown both, it does better \({N}\)', [probe('both', 'auc')]),
+        *((md, rf'{N} on visible face pixels, {N} inside the hole', [f['outside'], f['inside']]) for md in (readme(), card())),
+        (readme(), rf'the true one by {N} \(IoU\); on the background the prediction is {N} ', [f['iou'], f['background']]),
+        (card(), rf'\(the weights before: {N}, {N}\)', [b['outside'], b['inside']]),
+        (card(), rf'the true one by {N} \({N}, IoU\); on the background the prediction is {N} \({N}\)', [f['iou'], b['iou'], f['background'], b['background']]),
+        (card(), rf'LPIPS is {N} \({N} to {N}\) lower', [stored('before', method='oldest')[k] for k in ('lpips-ours', 'lpips-ours_low', 'lpips-ours_high')]),
+        (card(), rf'hole {N} dB \({N} to {N}\) are gained', [-float(stored('before', method='oldest')[k]) for k in ('psnr_hole-ours', 'psnr_hole-ours_high', 'psnr_hole-ours_low')])]
+    for md, pattern, values in checks:
+        found = numbers_in(md, pattern)
+        assert len(found) == len(values) and all(agrees(a, v) for a, v in zip(found, values)), (pattern, found, values)
+
+# ---- README's examples ----
+
 @pytest.fixture
 def desk(tmp_path):
     "A place to run README's examples in, from which nbs/ is seen"
