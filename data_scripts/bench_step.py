@@ -137,7 +137,7 @@ def main():
     p.add_argument('--preset', default='small', choices=[*PRESETS]); p.add_argument('--data', help='prepared set with fields; procedural faces by default')
     p.add_argument('--all', action='store_true', help='identity and adversarial loss too (FACECOMP_DATA for the embedder)')
     p.add_argument('--rounds', type=int, default=8, help='steps of each, alternating'); p.add_argument('--steps', type=int, default=30, help='steps with the real loader')
-    p.add_argument('--threads', type=int, default=0, help="torch's CPU threads; the preset's by default"); p.add_argument('--set', nargs='+', default=[], metavar='key=value')
+    p.add_argument('--threads', type=int, default=0, help="torch's CPU threads; the preset's by default"); p.add_argument('--set', nargs='+', action='extend', default=[], metavar='key=value')
     p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', choices=('cpu', 'cuda'))
     p.add_argument('--part', choices=('ours', 'plain'), help=argparse.SUPPRESS); p.add_argument('--root', help=argparse.SUPPRESS)
     a = p.parse_args()

@@ -19,7 +19,7 @@ from .config import Config, config_difference, config_from_dict, override, prese
 from .checkpoint import last_checkpoint, load_weights
 from .loop import FREE
 from .trainer import train
-from .metrics import known_by, lpips_net, lpips_option, picture_scores, warn_of_few, write_tex
+from .metrics import Several, known_by, lpips_net, lpips_option, picture_scores, warn_of_few, write_tex
 from .distribution import fid, inception_features
 
 # %% ../nbs/65_ablation.ipynb #1faca771
@@ -212,8 +212,8 @@ def main(argv=None):
     p = argparse.ArgumentParser('facecomp-eval ablation', description='Train the same again with one part left out at a time; scores, with their spread over seeds.')
     p.add_argument('--data', help='prepared set with fields'); p.add_argument('--out', default='runs/ablation', help='folder for the runs, and for ablation.csv, ablation.tex and sweep.png, which hold all runs in it with the same settings; run again to resume')
     p.add_argument('--gather', nargs='?', const='', metavar='RUN', help='train nothing: tables of the finished runs in --out, those with the settings of this one (full_0, say; by default those that most runs share)')
-    p.add_argument('--rows', nargs='+', help=f"of {', '.join(ROWS)}, uv=WEIGHT; by default those that leave out something that is there"); p.add_argument('--seeds', nargs='+', type=int, default=[0])
-    p.add_argument('--preset', default='small'); p.add_argument('--set', dest='settings', nargs='+', default=[], metavar='KEY=VALUE', help='settings of all rows')
+    p.add_argument('--rows', nargs='+', action=Several, help=f"of {', '.join(ROWS)}, uv=WEIGHT; by default those that leave out something that is there"); p.add_argument('--seeds', nargs='+', action=Several, type=int, default=[0])
+    p.add_argument('--preset', default='small'); p.add_argument('--set', dest='settings', nargs='+', action='extend', default=[], metavar='KEY=VALUE', help='settings of all rows')
     p.add_argument('--encoder', help='run folders of stage 1, {seed} in their name'); p.add_argument('--faces', type=int, default=1000, help='test faces')
     p.add_argument('--file', help="Inception's weights for FID, or auto; without it no FID"); lpips_option(p)
     p.add_argument('--device', default='auto', help='where the scores are computed'); a = p.parse_args(argv)

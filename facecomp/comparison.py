@@ -17,7 +17,7 @@ from .occlude import TEST_MASKS
 from .occluders import L2SFO
 from .photos import PreparedFaces, TestFaces, spread_over, turns
 from .contest import load_method
-from .metrics import METRICS, FeatureTable, _job, _job_key, evaluate, known_by, lpips_net, lpips_option, mask_names, masks_option, net_for, same_job, warn_of_few, weights_given, write_tex
+from .metrics import METRICS, FeatureTable, Several, _job, _job_key, evaluate, known_by, lpips_net, lpips_option, mask_names, masks_option, net_for, number_from, same_job, warn_of_few, weights_given, write_tex
 from .distribution import fid, inception_features
 
 # %% ../nbs/66_comparison.ipynb #9e9d1670
@@ -146,9 +146,9 @@ UNDER = dict(nine=TEST_MASKS, six=L2SFO)
 def main(argv=None):
     "facecomp-eval comparison: Table 1 and Fig. 4; the methods' Table 3."
     p = argparse.ArgumentParser('facecomp-eval comparison', description='Score several methods on the same pictures, with intervals around their differences.')
-    p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', required=True, nargs='+', metavar='NAME=RUN', help='methods: a name and its weights file or run folder; the first is what the others are compared with')
-    p.add_argument('--under', choices=UNDER, help="the nine masks of Table 1 (default), or Table 3's six occluders"); masks_option(p, None); p.add_argument('--out', default='runs/comparison', help='folder for comparison.csv, comparison.tex, and a folder of each method; run again to resume'); p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); lpips_option(p)
-    p.add_argument('--file', help="Inception's weights for FID, or auto; without it no FID"); p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save what each method makes of N faces, not chosen by hand, as sheet.png')
+    p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', required=True, nargs='+', action=Several, metavar='NAME=RUN', help='methods: a name and its weights file or run folder; the first is what the others are compared with')
+    p.add_argument('--under', choices=UNDER, help="the nine masks of Table 1 (default), or Table 3's six occluders"); masks_option(p, None); p.add_argument('--out', default='runs/comparison', help='folder for comparison.csv, comparison.tex, and a folder of each method; run again to resume'); p.add_argument('--limit', type=number_from(1), help='so many faces, spread over the test set'); lpips_option(p)
+    p.add_argument('--file', help="Inception's weights for FID, or auto; without it no FID"); p.add_argument('--sheet', type=number_from(0), default=0, metavar='N', help='also save what each method makes of N faces, not chosen by hand, as sheet.png')
     p.add_argument('--device', default='auto', help='auto, cpu, cuda'); a = p.parse_args(argv)
     if a.masks and a.under: p.error('--under and --masks both name the occluders: leave one of them out.')
     masks = a.masks or UNDER[a.under or 'nine']

@@ -6,7 +6,7 @@
 __all__ = ['METHOD_WEIGHTS', 'MethodTraining', 'export_method', 'load_method', 'train_method', 'main']
 
 # %% ../nbs/65_contest.ipynb #28448f1f
-import argparse, contextlib, copy, json, math, sys
+import argparse, contextlib, copy, hashlib, json, math, sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
@@ -33,6 +33,7 @@ def _frozen(net):
 
 class MethodTraining(Stage):
     "A compared method on the batches of our stage 2. Raises FacecompError for settings it doesn't know and for weights that aren't its own. [C]"
+    memory = 'Take a smaller batch'
     def __init__(self,
         cfg:MethodConfig, # all of it
         faces:PreparedFaces, # training faces
@@ -48,6 +49,7 @@ class MethodTraining(Stage):
         with isolated_rng(run.seed):
             self.rival = RIVALS[family](build(cfg.method, cfg.size, **cfg.net), cfg.size, cfg.loss, cfg.judge_width, cfg.texture_layers, cfg.texture_crop).to(acc.device)
             self.vgg = VGGFeatures('' if cfg.vgg == 'random' else cfg.vgg, self.rival.vgg_norm).to(acc.device) if self.rival.needs_vgg else None
+        self.seen = self.vgg and hashlib.sha256(b''.join(v.cpu().numpy().tobytes() for v in self.vgg.state_dict().values())).hexdigest()[:16]      # wherever it came from
         if start: _start_from(start, cfg.method, self.rival.net)
         if run.channels_last:
             for m in (self.rival, self.vgg): m is None or m.to(memory_format=torch.channels_last)
@@ -65,16 +67,17 @@ class MethodTraining(Stage):
         with _frozen(r.judge): loss, norm, terms, good = optimise(self.acc, r.painter, self.opt, [batch], paint, run.clip)
         if good: update_ema(self.ema, r.net, min(run.ema, (n+1)/(10+n)))
         if r.judge is None or not good: return loss, norm, terms, good
-        for g in self.opt_disc.param_groups: g['lr'] = learning_rate(n, run.lr_disc, run.steps, run.schedule, run.warmup)
+        for g in self.opt_disc.param_groups: g['lr'] = learning_rate(n, run.lr_disc, run.steps, run.schedule_disc or run.schedule, run.warmup)
         _, _, more, learnt = optimise(self.acc, r.judge, self.opt_disc, [batch], lambda b: r.appraise(b, shown[0]), run.clip)
         return loss, norm, terms | more, good and learnt
 
-    def _own(self): return {k: v for k, v in self.cfg.plain().items() if k not in ('run', 'vgg')} | (dict(samples=2) if self.cfg.run.mix or self.cfg.run.empty else {})       # 1 didn't heed them
+    def _own(self): return {k: v for k, v in self.cfg.plain().items() if k not in ('run', 'vgg')} | dict(vgg=self.seen) | (dict(samples=2) if self.cfg.run.mix or self.cfg.run.empty else {})       # 1 didn't heed them
     def state(self):
         parts = dict(rival=self.rival, ema=self.ema, opt=self.opt) | (dict(opt_disc=self.opt_disc) if self.opt_disc else {})
         return {k: v.state_dict() for k, v in parts.items()} | dict(own=json.dumps(self._own()), scaler=self.acc.scaler.state_dict() if self.acc.scaler is not None else None)
     def load(self, s):
-        diff = config_difference(json.loads(s.get('own', '{}')), self._own())
+        was, now = json.loads(s.get('own', '{}')), self._own()
+        diff = config_difference(was, {k: v for k, v in now.items() if k in was or k != 'vgg'})                             # older ones don't say which VGG
         if diff: raise FacecompError("The checkpoint was made with other settings: " + '; '.join(diff))
         for part, name in ((self.rival, 'rival'), (self.ema, 'ema'), (self.opt, 'opt'), (self.opt_disc, 'opt_disc')):
             if part is not None: part.load_state_dict(s[name])
@@ -161,6 +164,7 @@ def main(argv=None):
     p.add_argument('--set', nargs='+', action='extend', default=[], metavar='key=value', help='change settings, e.g. --set steps=3750 loss.adv=0.1 seed=1')
     p.add_argument('--limit', type=int, help='only the first so many faces')
     a = p.parse_args(argv)
+    if a.limit is not None and a.limit < 1: p.error('--limit wants a number of faces, 1 or more.')
     try:
         size = PreparedFaces(a.data).size
         if a.method.startswith('canet'): res = train(override(canet_config(a.method, size), a.set), a.data, a.out, a.resume, limit=a.limit)

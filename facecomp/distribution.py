@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from .core import FacecompError, atomic, pick_device, to_tensor, to_uint8
 from .occlude import TEST_MASKS
 from .photos import PreparedFaces, TestFaces, spread_over
-from .metrics import FeatureTable, inpaint, known_by, mask_names, masks_option, net_for, same_job, write_tex
+from .metrics import FeatureTable, Several, inpaint, known_by, mask_names, masks_option, net_for, number_from, same_job, write_tex
 
 
 # %% ../nbs/63_distribution.ipynb #f39a8159
@@ -233,10 +233,11 @@ def main(argv=None):
     p.add_argument('--features', default='inception', choices=['inception', 'pytorch-fid', 'vgg'], help="pytorch-fid: Inception with pictures resized as there; vgg: fc2, as precision and recall were defined (no FID then)")
     p.add_argument('--file', default='auto', help="the features' weights: a file, or the official download (default)")
     p.add_argument('--antialias', action='store_true', help="antialias when resizing to 299² (not the classic number)")
-    p.add_argument('--methods', nargs='+', default=METHODS, choices=METHODS)
+    p.add_argument('--methods', nargs='+', action=Several, default=METHODS, choices=METHODS)
     masks_option(p)
-    p.add_argument('--limit', type=int, help='so many faces, spread over the test set'); p.add_argument('--device', default='auto', help='auto, cpu, cuda')
+    p.add_argument('--limit', type=number_from(1), help='so many faces, spread over the test set'); p.add_argument('--device', default='auto', help='auto, cpu, cuda')
     a = p.parse_args(argv)
+    if a.antialias and a.features != 'inception': p.error('--antialias is for --features inception: leave it out.')
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always')

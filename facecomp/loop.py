@@ -121,6 +121,7 @@ def optimise(
 class Stage:
     "A stage of training, for run_stage. Attributes: dataset (indexed with (epoch, i)), batch, steps, save_every, max_bad."
     label, unit, max_bad, source = 'train', 'pictures', 20, ''              # source: a fingerprint of what the samples are made from; '' says nothing
+    advice, memory = 'with a lower lr or clip=1; or allow more with max_bad', 'Compute a batch in parts (accumulate=2 or more: the same numbers), take a smaller one' # what helps against steps that aren't finite, and against a full memory
     def step(self, batch, n): "Step n (from 0) on a batch, dict of (B,…) on the device: loss, gradient norm (scalars), terms (dict of scalars), whether it counted (bool)"; raise NotImplementedError
     def state(self): "Everything the next step depends on: dict of state dicts and plain values"; raise NotImplementedError
     def load(self, state): "Inverse of state"; raise NotImplementedError
@@ -148,8 +149,8 @@ def _resume(out, stage, plain):
     if ck['faces'] != len(stage.dataset): diff.append(f"faces: {ck['faces']} → {len(stage.dataset)}")
     if diff: raise FacecompError(f"{path} was made with other settings: " + '; '.join(diff))
     if ck['step'] > stage.steps: raise FacecompError(f"{path} is already past step {stage.steps}: nothing to do.")
-    for name, part, then in (('stage 1', plain['pretrain'], ck['config']['pretrain']), ('stage 2', plain, ck['config'])):
-        if name == stage.label and part['schedule'] == 'cosine' and part['steps'] != then['steps']: warnings.warn(f"The run began with steps={then['steps']} and goes on with {part['steps']}: the cosine of its learning rate is stretched to that, and jumps here.")
+    part, then = (c['pretrain'] if stage.label == 'stage 1' else c for c in (plain, ck['config']))
+    if 'cosine' in (part['schedule'], part.get('schedule_disc')) and part['steps'] != then['steps']: warnings.warn(f"The run began with steps={then['steps']} and goes on with {part['steps']}: the cosine of its learning rate is stretched to that, and jumps here.")
     if plain['val_faces'] != ck['config'].get('val_faces') and ck['best'] is not None: warnings.warn("val_faces has changed: the best score so far is of other faces, and forgotten."); ck['best'] = None
     was, now = ck['config'].get('precision'), plain.get('precision')
     if was != now: warnings.warn(f"The run was in precision {was!r} and goes on in {now!r}: its numbers won't be those of an uninterrupted one.")
@@ -179,21 +180,17 @@ def run_stage(
     batches = StepBatches(len(stage.dataset), stage.batch, cfg.seed, start, stage.steps, acc.process_index, acc.num_processes)
     loader = DataLoader(stage.dataset, batch_sampler=batches, num_workers=cfg.workers, pin_memory=acc.device.type == 'cuda')
     bar = tqdm(total=stage.steps, initial=start, disable=not (progress and main), desc=stage.label, unit='step')
-    seen, t0, early, terms, skipped = 0, time.time(), True, {}, 0
+    seen, t0, early, terms, skipped, due = 0, time.time(), True, {}, 0, False
     code, made = code_of(type(stage)), made_on(acc.device, acc.num_processes)
-    with isolated_rng(cfg.seed), _plainly(out):
+    with isolated_rng(cfg.seed), _plainly(out, stage):
         for step, batch in enumerate(loader, start+1):
             torch.manual_seed(cfg.seed*1_000_003+step)
             batch = {k: _to(v, acc.device, cfg.precision) for k, v in batch.items()}
             loss, norm, terms, good = stage.step(batch, step-1)
             if not good and (acc.scaler is None or not torch.isfinite(loss)): bad += 1
             skipped = 0 if good or acc.scaler is None else skipped+1           # some are, while the scaler looks for its scale
-            if bad >= stage.max_bad or skipped >= 50:
-                kept, n = last_checkpoint(out), max(bad, skipped)
-                raise FacecompError(f"Stopped at step {step}: {n} step{'s were' if n > 1 else ' was'} not finite. "
-                                    +(f"The last good checkpoint is {kept}: go on from it with --resume and precision='no', or start" if kept else "There is no checkpoint yet: start")
-                                    +" again in another folder with a lower lr or clip=1; or allow more with max_bad.")
-            save = step == stage.steps or (stage.save_every and step % stage.save_every == 0)
+            if bad >= stage.max_bad or skipped >= 50: n = max(bad, skipped); raise _stop(out, stage, step, f"{n} step{'s were' if n > 1 else ' was'} not finite")
+            due = due or stage.save_every and step % stage.save_every == 0; save = step == stage.steps or due and good      # while steps fail, the checkpoints stay as they are
             score = stage.validate() if cfg.val_every and step % cfg.val_every == 0 and main else None
             seen += stage.batch; rate = seen/(time.time()-t0)
             if not main: continue
@@ -206,19 +203,31 @@ def run_stage(
                 if board: [board.add_scalar(k, v, step) for k, v in row.items() if v != '']
             if score is not None and (best is None or score > best): best = score; stage.keep_best(out)
             if save:
-                save_checkpoint(out/f'step_{step}.pt', step=step, bad=bad, best=best, faces=len(stage.dataset), source=stage.source, code=code, made=made, config=plain, state=stage.state())
+                now, due = stage.state(), False
+                if not _finite(now): raise _stop(out, stage, step, "the weights, or what goes with them, are not finite")
+                save_checkpoint(out/f'step_{step}.pt', step=step, bad=bad, best=best, faces=len(stage.dataset), source=stage.source, code=code, made=made, config=plain, state=now)
                 prune_checkpoints(out, cfg.keep)
             if cfg.sheet_every and (step % cfg.sheet_every == 0 or (early and (step == start+50 or time.time()-t0 > 60))):
                 early = False; picture = stage.sheet(batch)
                 if picture is not None: write_picture(out/'sheets'/f'{step:07}.jpg', picture)
     bar.close()
     if board: board.close()
+    if main and not _finite(stage.state()): raise _stop(out, stage, stage.steps, "the weights are not finite")
     if main: stage.finish(out)
     acc.wait_for_everyone()
     return dict(step=stage.steps, bad=bad, best=best, pictures_s=seen/max(1e-9, time.time()-t0), **{k: v.item() for k, v in terms.items()})
 
+def _finite(v): # every number in a nested state
+    if torch.is_tensor(v): return not v.is_floating_point() or bool(torch.isfinite(v).all())
+    return all(map(_finite, v.values() if isinstance(v, dict) else v)) if isinstance(v, (dict, list, tuple)) else True
+
+def _stop(out, stage, step, why): # what to say when a run can't go on
+    kept = last_checkpoint(out)
+    return FacecompError(f"Stopped at step {step}: {why}. "+(f"The last good checkpoint is {kept}: go on from it with --resume and precision='no', or start" if kept else "There is no checkpoint yet: start")
+                         +f" again in another folder {stage.advice}.")
+
 @contextlib.contextmanager
-def _plainly(out):
+def _plainly(out, stage):
     "What torch says of memory and of its loading processes, as something that can be done about it"
     go, killed = lambda: "the same command with --resume goes on from the last checkpoint." if last_checkpoint(out) else "then start again.", False
     try: yield
@@ -226,7 +235,7 @@ def _plainly(out):
         if not str(e).startswith('Caught '): raise
         raise FacecompError(str(e).rpartition('FacecompError: ')[2].strip()) from None           # in a loading process; its traceback helps nobody
     except RuntimeError as e:
-        if isinstance(e, torch.OutOfMemoryError) or "can't allocate memory" in str(e): raise FacecompError(f"The memory is full. Compute a batch in parts (accumulate=2 or more: the same numbers), take a smaller one, or precision=auto; {go()}") from None
+        if isinstance(e, torch.OutOfMemoryError) or "can't allocate memory" in str(e): raise FacecompError(f"The memory is full. {stage.memory}, or precision=auto; {go()}") from None
         if 'DataLoader worker' not in str(e): raise
         killed = True
     except (ConnectionError, EOFError): killed = True                                            # its death was noticed in the middle of a picture

@@ -39,12 +39,12 @@ def find_vgg(
         where = str(local) if local and local.exists() else 'torchvision'
     if where == 'torchvision':
         from torchvision.models import VGG16_Weights
-        try: return VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=True)
+        try: return VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True, weights_only=True)
         except (OSError, RuntimeError) as e:                        # RuntimeError: what came has another hash
             name = VGG16_Weights.IMAGENET1K_V1.url.rsplit('/', 1)[-1]
             folder = Path(torch.hub.get_dir())/'checkpoints'
-            raise FacecompError(f"VGG-16 could not be downloaded ({e}). Put {name} into {folder}, or give a file with vgg=PATH, "
-                                "or train without it: perceptual_weight=0 style_weight=0.") from None
+            raise FacecompError(f"VGG-16 could not be downloaded ({e}). Put {name} into {folder}, or give a file with loss.vgg=PATH "
+                                "(a compared method: vgg=PATH), or train without it: loss.perceptual_weight=0 loss.style_weight=0.") from None
     if not Path(where).exists(): raise FacecompError(f"The VGG-16 file {where} does not exist.")
     try: sd = load_file(where) if where.endswith('.safetensors') else torch.load(where, map_location='cpu', weights_only=True)
     except Exception as e: raise FacecompError(f"{where} is damaged, or holds no weights ({type(e).__name__}).") from None
@@ -209,8 +209,8 @@ class CompletionLoss(nn.Module):
     ):
         super().__init__()
         if cfg.where_identity and identity is None:
-            raise FacecompError(f"identity_weight={cfg.identity_weight} needs a face embedder: name its file with identity=PATH, "
-                                "or train without: identity_weight=0.")
+            raise FacecompError(f"identity_weight={cfg.identity_weight} needs a face embedder: name its file with loss.identity=PATH, "
+                                "or train without: loss.identity_weight=0.")
         self.cfg, self.vgg = cfg, vgg or (VGGFeatures(cfg.vgg, cfg.vgg_norm) if cfg.needs_vgg else None)
         self.identity = identity if cfg.where_identity else None
         self.told = False # that layers are left out

@@ -6,7 +6,8 @@
 __all__ = ['METRICS', 'FILLS', 'METHODS_FROM', 'FEW', 'FIELD', 'SEVERAL', 'TABLES', 'psnr', 'ssim', 'lpips_net', 'mean_face',
            'paste_mean', 'inpaint', 'known_by', 'same_job', 'mask_names', 'picture_scores', 'net_for', 'evaluate',
            'latex', 'write_tex', 'warn_of_few', 'summarise', 'markdown_table', 'field_score', 'evaluate_field',
-           'claim_room', 'FeatureTable', 'weights_given', 'result_sheet', 'masks_option', 'lpips_option', 'main']
+           'claim_room', 'FeatureTable', 'weights_given', 'result_sheet', 'Several', 'number_from', 'masks_option',
+           'lpips_option', 'main']
 
 # %% ../nbs/60_metrics.ipynb #9e181e40
 import argparse, csv, functools, hashlib, importlib, json, math, os, re, sys, warnings
@@ -65,7 +66,7 @@ def lpips_net(
             return LearnedPerceptualImagePatchSimilarity('alex').net.eval()
         finally: torchvision.models.alexnet = made
     try: return LearnedPerceptualImagePatchSimilarity('alex').net.eval()
-    except OSError as e:
+    except (OSError, RuntimeError) as e:                            # RuntimeError: what came has another hash
         raise FacecompError(f"AlexNet for LPIPS could not be downloaded ({e}). Put alexnet-owt-7be5be79.pth into "
                             f"{Path(torch.hub.get_dir())/'checkpoints'}, name a file with --alexnet, or leave LPIPS out with --no-lpips.") from None
 
@@ -117,9 +118,15 @@ def known_by(
 
 def _job_key(out, job): # what job.json says of it; FacecompError if it says something else
     key = json.dumps({k: known_by(v) if isinstance(v, Path) else v for k, v in job.items()})
-    if (out/'job.json').exists() and (out/'job.json').read_text() != key:
-        raise FacecompError(f"{out} holds another evaluation (other photos, weights or methods): choose another --out.")
+    if not (out/'job.json').exists():
+        if found := [n for n in ('pictures.csv', 'fields.csv', 'features.npy') if (out/n).exists()]: raise FacecompError(f"{out} holds a {found[0]} without job.json, which would say what it is of: choose another --out.")
+    elif (was := (out/'job.json').read_text()) != key: raise FacecompError(f"{out} holds another evaluation (other {_unlike(was, key)}): choose another --out.")
     return key
+
+def _unlike(was, now): # keys in which two jobs differ
+    try: a, b = json.loads(was), json.loads(now); return ', '.join(k for k in {**a, **b} if a.get(k) != b.get(k)) or 'order'
+    except (ValueError, TypeError, AttributeError): return 'job.json'
+
 
 def same_job(
     out:Path, # folder of results
@@ -168,7 +175,7 @@ def _done(table, lines, columns=_COLUMNS):
 def _fills(b, mean):
     "The simple fills for one face under all masks"
     xs, hs, v = [to_uint8(x) for x in b['x']], [(h[0] > .02).numpy() for h in b['hole']], b['valid'][0, 0].numpy()
-    made = {'mean face': [paste_mean(x, h, mean, v) for x, h in zip(xs, hs)],
+    made = {**({'mean face': [paste_mean(x, h, mean, v) for x, h in zip(xs, hs)]} if mean is not None else {}),
             'telea': [inpaint(x, h) for x, h in zip(xs, hs)],
             'navier-stokes': [inpaint(x, h, 'ns') for x, h in zip(xs, hs)]}
     return {'occluded': b['x'], **{n: torch.stack([to_tensor(p) for p in ps]) for n, ps in made.items()}}
@@ -188,6 +195,10 @@ def _lpips_job(with_lpips): return with_lpips if isinstance(with_lpips, bool) el
 
 def _job(faces, file, names, with_lpips, methods, baselines): # what decides the table of evaluate
     return dict(weights=file, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=names, lpips=_lpips_job(with_lpips), methods=list(methods), **(dict(mean='spread') if baselines else {}))
+
+def _train_split(data): # None without one, as in LFW
+    try: return PreparedFaces(data, 'train')
+    except FacecompError: warnings.warn(f"{data} has no training faces: the fill 'mean face' is left out."); return None
 
 METHODS_FROM = 'facecomp.contest' # a later notebook: who reads the weights of the compared methods
 
@@ -218,11 +229,12 @@ def evaluate(
 ) -> dict: # method -> metric -> mean over all pictures
     "PSNR, SSIM, LPIPS and PSNR inside the hole on a test set under the nine masks. [P, Sec. 4.1, Table 1]"
     masks, names = mask_names(masks); faces, out = PreparedFaces(data, 'test', None if spread else limit), Path(out); ds = TestFaces(faces, masks); picked = spread_over(len(faces), limit)
-    (net, file), methods, lp = net_for(faces, weights), ('ours', *(FILLS if baselines else ())), lpips_net(with_lpips).to(device) if with_lpips else None
+    bare = _train_split(data) if baselines else None
+    (net, file), methods, lp = net_for(faces, weights), ('ours', *(n for n in FILLS if baselines and (bare or n != 'mean face'))), lpips_net(with_lpips).to(device) if with_lpips else None
     same_job(out, **_job(faces, file, names, with_lpips, methods, baselines))
     done = _done(out/'pictures.csv', len(masks)*len(methods))
     net = net.to(device)
-    mean = mean_face(PreparedFaces(data, 'train')) if baselines else None
+    mean = mean_face(bare) if bare else None
     with (out/'pictures.csv').open('a', newline='') as f:
         for i in tqdm([i for i in picked if i not in done], disable=not progress, desc='evaluate', unit='face'):
             b = torch.utils.data.default_collate([ds[i*len(masks)+k] for k in range(len(masks))])
@@ -417,13 +429,26 @@ def result_sheet(
 TABLES = dict(fid='facecomp.distribution:main', verify='facecomp.verification:main', templates='facecomp.templates:main', # tables of later notebooks: module and function that makes them
               occluders='facecomp.tables:occluders_main', real='facecomp.tables:real_main', ablation='facecomp.ablation:main', comparison='facecomp.comparison:main', timing='facecomp.timing:main')
 
+class Several(argparse.Action):
+    "A flag with several values that may be given several times; the first time, they take the default's place. [C]"
+    def __call__(self, p, a, values, flag=None): had = getattr(a, self.dest); setattr(a, self.dest, [*(() if had is self.default or had is None else had), *values])
+
+def number_from(
+    least:int, # the smallest that can be
+): # function for argparse
+    "The type of --limit, --sheet, --draws: a whole number from `least` on. [C]"
+    def number(s):
+        if int(s) < least: raise argparse.ArgumentTypeError(f"must be {least} or more, not {s}")
+        return int(s)
+    return number
+
 def masks_option(
     p, # argparse parser
     default:tuple=TEST_MASKS,
     instead:str='the nine', # what the default is called
 ):
     "The option --masks of all tables. [C]"
-    p.add_argument('--masks', nargs='+', default=default, metavar='MASK', help=f"occluders instead of {instead}: {', '.join(TEST_MASKS)}; mask, cup, hand …; templates:FOLDER/NAME for MaskTheFace's, 'templates:FOLDER/*' for each of them, templates:FOLDER/nine for the paper's nine")
+    p.add_argument('--masks', nargs='+', action=Several, default=default, metavar='MASK', help=f"occluders instead of {instead}: {', '.join(TEST_MASKS)}; mask, cup, hand …; templates:FOLDER/NAME for MaskTheFace's, 'templates:FOLDER/*' for each of them, templates:FOLDER/nine for the paper's nine")
 
 def lpips_option(
     p, # argparse parser
@@ -438,16 +463,17 @@ def main(argv=None):
     if argv[:1] and argv[0] in TABLES: mod, _, fn = TABLES[argv[0]].partition(':'); return getattr(importlib.import_module(mod), fn)(argv[1:])
     p = argparse.ArgumentParser('facecomp-eval', description='Score completions on the test split of a prepared set, under the nine masks of the paper. Every table is printed, and lies in --out as CSV and LaTeX; the same call again goes on where it was broken off.')
     p.add_argument('table', choices=['quality', 'field', *TABLES], help='quality: PSNR, SSIM, LPIPS, PSNR in the hole, for ours and the simple fills; '
-                   'field: error of the predicted dense field; fid: FID, precision, recall, realism; verify: who is it?; occluders: six objects before the face; '
+                   'field: error of the predicted dense field; fid: FID, precision, recall, realism; verify: who is it?; templates: the same for templates of several photos (IJB-C); occluders: six objects before the face; '
                    'real: masked photos without a truth; ablation: what each part is worth, trained anew; comparison: several methods side by side; timing: milliseconds (each has its own --help)')
     p.add_argument('--data', required=True, help='prepared set')
     p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
     p.add_argument('--out', help='folder for quality.csv and .tex, or field.csv and .tex, beside what each picture scored: runs/eval, or runs/field, by default; run again to resume')
-    p.add_argument('--limit', type=int, help='so many faces, spread over the test set')
+    p.add_argument('--limit', type=number_from(1), help='so many faces, spread over the test set')
     lpips_option(p); p.add_argument('--device', default='auto', help='auto, cpu, cuda'); masks_option(p)
     p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save N results, not chosen by hand, as sheet.png')
     a = p.parse_args(argv)
     if a.sheet < 0: p.error('--sheet wants a number of results.')
+    if a.table == 'field' and (a.sheet or a.no_lpips or a.alexnet): p.error('--sheet, --no-lpips and --alexnet belong to quality: leave them out with field.')
     try:
         a.device, a.out = pick_device(a.device), a.out or dict(quality='runs/eval', field='runs/field')[a.table]
         with warnings.catch_warnings(record=True) as said:

@@ -9,7 +9,7 @@ __all__ = ['MethodConfig', 'method_config', 'method_config_from_dict', 'override
 from dataclasses import dataclass, field, asdict, fields
 import difflib, json, math
 from .core import FacecompError
-from .config import Config, PARTS, preset, override, config_from_dict
+from .config import Config, PARTS, preset, override, read_value, config_from_dict
 from .methods import METHODS
 from .rivals import LOSSES, RIVALS
 
@@ -43,6 +43,14 @@ class MethodConfig:
             if k not in known: raise FacecompError(f"Unknown setting 'loss.{k}'" + (f": did you mean 'loss.{near[0]}'?" if near else f"; there are {', '.join(known)}."))
             if type(v) not in (int, float) or not 0 <= v < math.inf: raise FacecompError(f"loss.{k} must be a number ≥ 0, not {v!r}; 0 leaves the loss out.")
         self.loss = {**known, **self.loss}
+        for k, v in self.net.items():
+            least = 2 if (family, k) == ('gmcnn', 'width') else 1
+            if k == 'size': raise FacecompError(f"net.size is not {self.method}'s: the side of its pictures is size.")
+            if k == 'smooth' and type(v) is not bool or k != 'smooth' and not (type(v) is int and v >= least): raise FacecompError(f"net.{k} must be {'true or false' if k == 'smooth' else f'a whole number ≥ {least}'}, not {v!r}.")
+        if self.judge_width < 1: raise FacecompError(f"judge_width must be at least 1, not {self.judge_width}.")
+        t, most = self.texture_layers, min(self.net.get('scales', 6), max(2, self.size).bit_length()-1)
+        if not all(type(k) is int and k >= 1 for k in t) or len({*t}) < len(t): raise FacecompError(f"texture_layers must be different whole numbers from 1 (full size) on, not {list(t)}.")
+        if family == 'dfnet' and (self.loss['style'] or self.loss['perceptual']) and not (t and max(t) <= most): raise FacecompError(f"texture_layers={list(t)} must name layers of 1 to {most} for VGG to look at; without it: loss.style=0 loss.perceptual=0.")
         if self.texture_crop and self.texture_crop < 16: raise FacecompError(f"texture_crop must be at least 16, or 0 for whole pictures, not {self.texture_crop}.")
     def plain(self): # -> dict for JSON, without the parts that aren't used
         d = json.loads(json.dumps(asdict(self))); return dict(d, run={k: v for k, v in d['run'].items() if k not in PARTS})
@@ -84,12 +92,11 @@ def override_method(
     for s in settings:
         key, eq, value = s.partition('='); head, _, last = key.removeprefix('run.').partition('.')
         if not eq: raise FacecompError(f"--set wants key=value, not {s!r}.")
+        if head in PARTS and (head not in own or key.startswith('run.')): raise FacecompError(f"{key} belongs to our own network: {cfg.method} has net, loss and judge_width of its own.")
         if head not in own and head in loops: more.append(s.removeprefix('run.')); continue
         if last and head not in ('net', 'loss') or head in ('method', 'run'): raise FacecompError(f"Unknown setting {key!r}.")
-        try: value = json.loads(value)
-        except ValueError: pass
-        if last: d[head][last] = value
-        else: d[head] = value
+        if last: d[head][last] = read_value(value)
+        else: d[head] = read_value(value, getattr(cfg, head, None))
     run = asdict(override(config_from_dict(d['run']), more)); d['run'] = {k: v for k, v in run.items() if k not in PARTS}
     return method_config_from_dict(d)
 

@@ -15,7 +15,7 @@ from .core import FacecompError, atomic, pick_device, read_picture, rng_for, to_
 from .occluders import L2SFO
 from .photos import PreparedFaces, spread_over
 from .sets import OccludedPairs
-from .metrics import FILLS, METRICS, SEVERAL, FeatureTable, _lpips_job, evaluate, known_by, lpips_net, lpips_option, mask_names, masks_option, net_for, picture_scores, result_sheet, same_job, warn_of_few, weights_given, write_tex
+from .metrics import FILLS, METRICS, SEVERAL, FeatureTable, Several, _lpips_job, evaluate, known_by, lpips_net, lpips_option, mask_names, masks_option, net_for, number_from, picture_scores, result_sheet, same_job, warn_of_few, weights_given, write_tex
 from .distribution import METHODS as FID_OF, evaluate_fid, fid, inception_features, open_features, precision_recall, realism
 
 # %% ../nbs/64_tables.ipynb #5ef1d572
@@ -192,7 +192,7 @@ def real_sheet(
 def _parser(table, about, file, **several):
     p = argparse.ArgumentParser(f'facecomp-eval {table}', description=about)
     p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', metavar='RUN', help='weights file or folder; the bundled ones by default'+('. NAME=RUN NAME=RUN …: several methods, in one table and one sheet' if several else ''), **several)
-    p.add_argument('--out', default=f'runs/{table}', help=f'folder for {table}.csv, {table}.tex and what they are made from; run again to resume'); p.add_argument('--limit', type=int, help='so many pictures, spread over the set')
+    p.add_argument('--out', default=f'runs/{table}', help=f'folder for {table}.csv, {table}.tex and what they are made from; run again to resume'); p.add_argument('--limit', type=number_from(1), help='so many pictures, spread over the set')
     p.add_argument('--file', default='auto', help=file); lpips_option(p)
     p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save N results, not chosen by hand, as sheet.png')
     p.add_argument('--device', default='auto', help='auto, cpu, cuda'); return p
@@ -210,7 +210,7 @@ def occluders_main(argv=None):
     "facecomp-eval occluders: Table 3."
     p = _parser('occluders', f'PSNR, SSIM, LPIPS, PSNR in the hole under {", ".join(L2SFO)}; FID for whole test sets of {ENOUGH:,} faces and more.', "Inception's weights: a file, or the official download (default)")
     p.add_argument('--own', action='store_true', help="the set's own occluded pictures (L2SFO) instead of drawn occluders")
-    p.add_argument('--no-fid', action='store_true', help='leave FID out'); p.add_argument('--fid-of', nargs='+', default=FID_OF, choices=FID_OF, help='whose FID (the slow part); all of them by default'); masks_option(p, L2SFO, 'the six'); a = p.parse_args(argv)
+    p.add_argument('--no-fid', action='store_true', help='leave FID out'); p.add_argument('--fid-of', nargs='+', action=Several, default=FID_OF, choices=FID_OF, help='whose FID (the slow part); all of them by default'); masks_option(p, L2SFO, 'the six'); a = p.parse_args(argv)
     if a.own and a.sheet: p.error('--sheet shows drawn occluders: leave it out with --own.')
     if a.own and a.masks != L2SFO: p.error('--masks draws occluders: leave it out with --own.')
     if a.own and a.fid_of != FID_OF: p.error('--fid-of chooses among the lines for drawn occluders: leave it out with --own.')
@@ -220,7 +220,7 @@ def occluders_main(argv=None):
 
 def real_main(argv=None):
     "facecomp-eval real: Table 2."
-    p = _parser('real', 'Completions of really masked photos beside bare faces: precision, recall, F1, realism, LPIPS; FID from 1,000 photos.', "the features' weights: a file, or the official download (default)", nargs='+')
+    p = _parser('real', 'Completions of really masked photos beside bare faces: precision, recall, F1, realism, LPIPS; FID from 1,000 photos.', "the features' weights: a file, or the official download (default)", nargs='+', action=Several)
     p.add_argument('--reference', required=True, help='prepared set of bare faces (its test split)'); p.add_argument('--references', type=int, metavar='N', help='so many faces of it; as many as masked photos by default')
     p.add_argument('--features', default='inception', choices=['inception', 'vgg'], help='vgg: fc2, as precision and recall were defined (no FID then)'); a = p.parse_args(argv)
     def job(): # several methods or one

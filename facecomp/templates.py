@@ -14,7 +14,7 @@ from .identity import INPUTS
 from .occlude import TEST_MASKS
 from .photos import PreparedFaces, TestFaces
 from .sets import template_protocol
-from .metrics import SEVERAL, FeatureTable, claim_room, mask_names, masks_option, net_for, same_job, weights_given
+from .metrics import SEVERAL, FeatureTable, Several, claim_room, mask_names, masks_option, net_for, number_from, same_job, weights_given
 from .verification import CONDITIONS, _fill, _job, _jobs, _judge, _report, _tables, markdown_table, pool_templates
 
 
@@ -51,6 +51,7 @@ def verify_templates(
     shared:str|Path=None, # as of verify
 ) -> dict: # as of verification.verify; accuracy is NaN: there are no folds
     "1:1 verification of templates with untouched, masked and completed probes; resumable. Raises FacecompError without comparisons, and for another evaluation's folder. [P, Sec. 4.4, Table 4; C: the second template is the probe, intervals over `subjects`]"
+    if draws < 0: raise FacecompError(f"draws must be 0 or more, not {draws}.")
     faces, out, p = PreparedFaces(data), Path(out), template_protocol(data); masks, names = mask_names(masks); M, K = len(p['same']), len(masks)
     if not M: raise FacecompError(f"No comparison of {data}/template_pairs.txt has pictures on both sides.")
     at = slice(None) if not limit or limit >= M else np.arange(limit)*M//limit; a, b, same, t, m = p['a'][at], p['b'][at], p['same'][at], p['template'], p['medium']
@@ -74,9 +75,9 @@ def main(argv=None):
     "facecomp-eval templates: Table 4."
     p = argparse.ArgumentParser('facecomp-eval templates', description="IJB-C's 1:1 comparisons: the first template untouched; the second untouched, under each of nine masks, and completed.")
     p.add_argument('--data', required=True, help='prepared IJB-C (data_scripts/prepare.py ijbc)'); p.add_argument('--embedder', required=True, help=f"'dlib', FILE or NAME:FILE (TorchScript, ONNX, LightCNN-29 v2) with NAME one of {', '.join(INPUTS)}")
-    p.add_argument('--weights', nargs='+', metavar='RUN', help='weights file or folder; the bundled ones by default. NAME=RUN NAME=RUN …: several methods, in one table and one figure'); p.add_argument('--out', default='runs/templates', help='folder for verification.csv and .tex, the ROC curves, scores and vectors; run again to resume')
-    p.add_argument('--limit', type=int, help='only so many comparisons, evenly over the list'); masks_option(p)
-    p.add_argument('--draws', type=int, default=1000, help='of the bootstrap over persons (an hour or two for the whole of IJB-C); 0 leaves the intervals out'); p.add_argument('--device', default='auto', help='auto, cpu, cuda'); a = p.parse_args(argv)
+    p.add_argument('--weights', nargs='+', action=Several, metavar='RUN', help='weights file or folder; the bundled ones by default. NAME=RUN NAME=RUN …: several methods, in one table and one figure'); p.add_argument('--out', default='runs/templates', help='folder for verification.csv and .tex, the ROC curves, scores and vectors; run again to resume')
+    p.add_argument('--limit', type=number_from(1), help='only so many comparisons, evenly over the list'); masks_option(p)
+    p.add_argument('--draws', type=number_from(0), default=1000, help='of the bootstrap over persons (an hour or two for the whole of IJB-C); 0 leaves the intervals out'); p.add_argument('--device', default='auto', help='auto, cpu, cuda'); a = p.parse_args(argv)
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always'); w = weights_given(a.weights); many = importlib.import_module(SEVERAL) if isinstance(w, dict) else None

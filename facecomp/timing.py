@@ -16,7 +16,7 @@ from .core import FacecompError, atomic, isolated_rng
 from .daf import NETS, CompletionNet
 from .networks import NetConfig, count_parameters
 from .methods import METHODS, build
-from .metrics import same_job, write_tex
+from .metrics import Several, same_job, write_tex
 
 # %% ../nbs/66_timing.ipynb #4b385159
 OURS = dict(zip(('ours-small', 'ours-paper'), ('small', 'paper'))) # name → shape of the network
@@ -56,7 +56,7 @@ def time_networks(
     if dev.type == 'cuda' and not torch.cuda.is_available(): raise FacecompError("There is no GPU here: leave --device out.")
     threads = threads if dev.type == 'cpu' else (was,); label = {t: f'{t}_threads' if dev.type == 'cpu' else 'gpu' for t in threads}; wait = torch.cuda.synchronize if dev.type == 'cuda' else lambda: None
     for n in names: work(n, 64)                                                             # unknown names are told before the first minute
-    if out is not None: rows = _kept(Path(out), methods=names, sizes=sizes, threads=list(label.values()), rounds=rounds, bf16=bf16, machine=_machine(dev))
+    if out is not None: rows = _kept(Path(out), methods=names, threads=list(label.values()), rounds=rounds, bf16=bf16, machine=_machine(dev))
     try:
         for size in [s for s in dict.fromkeys(sizes) if s not in {r['size'] for r in rows}]:
             with isolated_rng(0): nets = {n: timed_network(n, size).eval().to(dev) for n in names}; x = torch.rand(1, 3, size, size).to(dev)
@@ -104,8 +104,8 @@ def timing_table(
 def main(argv=None):
     "facecomp-eval timing: Table 7."
     p = argparse.ArgumentParser('facecomp-eval timing', description='Milliseconds of one picture, parameters and multiply-adds, of ours and the compared methods at their published sizes, all in turn; a size is kept when it is done.')
-    p.add_argument('--methods', nargs='+', default=list(TIMED), help=f"default: {', '.join(TIMED)}; also the -small variants"); p.add_argument('--sizes', type=int, nargs='+', default=[256, 128], help='of the pictures')
-    p.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='on a CPU'); p.add_argument('--rounds', type=int, default=7, help='the median over so many counts'); p.add_argument('--out', default='runs/timing', help='folder for timing.csv and timing.tex; run again to resume, name another to time anew')
+    p.add_argument('--methods', nargs='+', action=Several, default=list(TIMED), help=f"default: {', '.join(TIMED)}; also the -small variants"); p.add_argument('--sizes', type=int, nargs='+', action=Several, default=[256, 128], help='of the pictures')
+    p.add_argument('--threads', type=int, nargs='+', action=Several, default=[1, 2], help='on a CPU'); p.add_argument('--rounds', type=int, default=7, help='the median over so many counts'); p.add_argument('--out', default='runs/timing', help='folder for timing.csv and timing.tex; run again to resume, name another to time anew')
     p.add_argument('--device', default='cpu', choices=['cpu', 'cuda']); p.add_argument('--bf16', action='store_true', help='under bf16 autocast'); a = p.parse_args(argv)
     try: print(timing_table(time_networks(tuple(a.methods), tuple(a.sizes), tuple(a.threads), a.rounds, a.device, a.bf16, a.out)), f'Tables: {a.out}', sep='\n')
     except FacecompError as e: sys.exit(f'facecomp-eval timing: {e}')

@@ -31,6 +31,7 @@ from .loop import Stage, settle, make_accelerator, optimise, learning_rate, upda
 class Pretraining(Stage):
     "Stage 1: the Siamese network on pairs of views. Raises FacecompError for another optimizer, and when it collapses. [P, Sec. 3.1]"
     label, unit, max_bad = 'stage 1', 'pairs', 1
+    advice, memory = 'with a lower pretrain.lr, a longer pretrain.warmup or the other pretrain.optimizer', 'Take a smaller pretrain.batch'
     def __init__(self,
         cfg:Config, # .pretrain, .net
         faces:PreparedFaces, # training faces; labels aren't used
@@ -231,7 +232,7 @@ def _train(cfg, data, out, resume, progress, limit, stages):
 def main(argv=None):
     "facecomp-train: train from the command line; several processes with `torchrun --nproc_per_node 4 --no-python facecomp-train …`. [C]"
     p = argparse.ArgumentParser('facecomp-train', description='Train on a prepared photo set: stage 1, then stage 2.')
-    p.add_argument('config', help=f"a preset ({', '.join(PRESETS)}) or a config.json")
+    p.add_argument('config', help=f"a preset ({', '.join(PRESETS)}), or a config.json, or a folder that holds one")
     p.add_argument('--data', required=True, help='prepared set (data_scripts/prepare.py, make_uv.py)')
     p.add_argument('--out', required=True, help='run folder')
     p.add_argument('--resume', action='store_true', help='go on from the last checkpoint')
@@ -239,12 +240,15 @@ def main(argv=None):
     p.add_argument('--limit', type=int, help='only the first so many faces')
     p.add_argument('--stage', type=int, choices=(1, 2), help='only this stage')
     a = p.parse_args(argv)
+    if a.limit is not None and a.limit < 1: p.error('--limit wants a number of faces, 1 or more.')
     try:
         if a.config in PRESETS: cfg = preset(a.config)
-        elif Path(a.config).exists():
-            try: cfg = config_from_dict(json.loads(Path(a.config).read_text()))
-            except json.JSONDecodeError as e: raise FacecompError(f"{a.config} is not JSON: {e}") from None
-        else: raise FacecompError(f"{a.config!r} is neither a preset ({', '.join(PRESETS)}) nor a file.")
+        else:
+            file = Path(a.config)/'config.json' if Path(a.config).is_dir() else Path(a.config)          # a run folder has one
+            if not file.exists(): raise FacecompError(f"{a.config!r} is neither a preset ({', '.join(PRESETS)}) nor a file, nor a folder with a config.json.")
+            try: said = json.loads(file.read_text(encoding='utf-8'))
+            except ValueError as e: raise FacecompError(f"{file} is not JSON: {e}") from None
+            cfg = config_from_dict(said)
         res = train(override(cfg, a.set), a.data, a.out, a.resume, limit=a.limit, stages=(a.stage,) if a.stage else (1, 2))
         if not res: raise FacecompError("There was nothing to do: stage 1 is left out by pretrain.steps=0, by init, or by a stage 2 that has begun.")
         print(f"step {res['step']}, {res['pictures_s']:.1f} pictures/s, results in {a.out}")

@@ -16,7 +16,7 @@ from .core import FacecompError, atomic, pick_device, to_uint8
 from .occlude import TEST_MASKS
 from .photos import PreparedFaces, TestFaces
 from .identity import INPUTS, Embedder, Input, align_for
-from .metrics import SEVERAL, FeatureTable, mask_names, masks_option, net_for, same_job, weights_given, write_tex
+from .metrics import SEVERAL, FeatureTable, Several, mask_names, masks_option, net_for, number_from, same_job, weights_given, write_tex
 
 
 # %% ../nbs/61_verification.ipynb #6084dd4b
@@ -264,6 +264,7 @@ def verify(
     shared:str|Path=None, # folder of the vectors that are the same for every network, when several are compared; `out` holds them all by default
 ) -> dict: # CONDITIONS and GAINS → dict: auc, tpr1, tpr01, accuracy (means over the masks), pooled (TPR at FPR 0.1 %, one threshold for all masks), each (value, low, high); see verification.csv for each mask
     "Verification with untouched, masked and completed probes; the second picture of a pair is the probe. Raises FacecompError for another evaluation's folder, before it begins. [P, Sec. 4.4, Tables 4, 5; C: probe]"
+    if draws < 0: raise FacecompError(f"draws must be 0 or more, not {draws}.")
     masks, names = mask_names(masks); faces, out = PreparedFaces(data, 'test'), Path(out); a, b, same, fold, who, lost = lfw_pairs(data, faces, limit); net, file = net_for(faces, weights)
     if lost: warnings.warn(f"{lost} pairs are left out: their photos are not in {data}.")
     emb, name, said = _judge(embedder, name, faces.convention['name'], device)
@@ -338,14 +339,14 @@ def main(argv=None):
                                 "LFW's pairs: the first picture untouched; the second untouched, under each of nine masks, and completed.")
     p.add_argument('--data', required=True, help='prepared LFW (data_scripts/prepare.py lfw)')
     p.add_argument('--embedder', required=True, help=f"'dlib', FILE or NAME:FILE (TorchScript, ONNX, LightCNN-29 v2) with NAME one of {', '.join(INPUTS)}")
-    p.add_argument('--weights', nargs='+', metavar='RUN', help='weights file or folder; the bundled ones by default. NAME=RUN NAME=RUN …: several methods, in one table and one figure')
+    p.add_argument('--weights', nargs='+', action=Several, metavar='RUN', help='weights file or folder; the bundled ones by default. NAME=RUN NAME=RUN …: several methods, in one table and one figure')
     p.add_argument('--out', default='runs/verify', help='folder for verification.csv and .tex, the ROC curves, scores and vectors; run again to resume')
-    p.add_argument('--limit', type=int, help='only so many pairs, evenly over the folds')
-    masks_option(p); p.add_argument('--device', default='auto', help='auto, cpu, cuda')
+    p.add_argument('--limit', type=number_from(1), help='only so many pairs, evenly over the folds')
+    p.add_argument('--draws', type=number_from(0), default=1000, help='of the bootstrap; 0 leaves the intervals out'); masks_option(p); p.add_argument('--device', default='auto', help='auto, cpu, cuda')
     a = p.parse_args(argv)
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always'); w = weights_given(a.weights); many = importlib.import_module(SEVERAL) if isinstance(w, dict) else None
-            job, table = (many.rank_verification, many.rank_table) if many else (verify, markdown_table); res = job(a.data, a.embedder, w, a.out, tuple(a.masks), a.limit, device=pick_device(a.device))
+            job, table = (many.rank_verification, many.rank_table) if many else (verify, markdown_table); res = job(a.data, a.embedder, w, a.out, tuple(a.masks), a.limit, draws=a.draws, device=pick_device(a.device))
         print(table(res), *dict.fromkeys(str(w.message) for w in said if w.category is UserWarning), f"Tables and curves: {a.out}", sep='\n')
     except FacecompError as e: sys.exit(f'facecomp-eval verify: {e}')

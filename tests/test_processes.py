@@ -2,14 +2,17 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from facecomp.checkpoint import load_checkpoint
 from facecomp.core import write_picture
 from facecomp.faces import procedural_face
+from facecomp.losses import VGGFeatures
 from facecomp.photos import encode_field, prepare
 
 STEPS = 5
@@ -33,7 +36,7 @@ if dist.is_initialized(): dist.destroy_process_group()
 
 @pytest.fixture(scope='module')
 def prepared(tmp_path_factory):
-    "24 drawn faces with their exact fields"
+    "24 drawn faces with their exact fields; random networks for the losses that need one"
     d = tmp_path_factory.mktemp('two')
     faces = [procedural_face(s, size=96, aligned=False) for s in range(24)]
     for i, f in enumerate(faces):
@@ -42,6 +45,12 @@ def prepared(tmp_path_factory):
     prepare('folder', d/'src', d/'set', size=64, landmarks=d/'marks.npz', jobs=1, progress=False)
     aligned = [procedural_face(s, size=64) for s in range(24)]
     np.save(d/'set'/'fields.npy', np.stack([encode_field(f.C, f.valid) for f in aligned]))
+    torch.manual_seed(0)
+    save_file(VGGFeatures('').state_dict(), d/'vgg.safetensors')                             # random weights: a loss like any other
+    look = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 8, 8), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(4*14*14, 8)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        torch.jit.trace(look, torch.rand(1, 3, 112, 112)).save(str(d/'look.torchscript'))
     (d/'run.py').write_text(RUN)
     return d
 
@@ -77,9 +86,12 @@ def far(a, b):
     return max((torch.nan_to_num(a[k])-torch.nan_to_num(b[k])).abs().max().item() for k in a if a[k].numel())
 
 
-@pytest.mark.parametrize('extra', [('accumulate=2', 'loss.adversarial_weight=0.1', 'loss.texture_layers=[1]', 'disc.width=8', 'disc.layers=2'),
+@pytest.mark.parametrize('extra', [('accumulate=2', 'loss.adversarial_weight=0.1', 'loss.texture_layers=[1]', 'disc.width=8', 'disc.layers=2',
+                                    'loss.style_weight=10', 'loss.perceptual_weight=0.1', 'loss.vgg={d}/vgg.safetensors', 'loss.texture_crop=16',
+                                    'loss.identity_weight=0.1', 'loss.identity=facexzoo:{d}/look.torchscript'),
                                    ('pretrain.shuffle=True',)], ids=['all', 'shuffled'])
 def test_two_processes_equal_one(prepared, extra):
+    extra = [e.format(d=prepared) for e in extra]
     one, two = (run(prepared, f'{n}{len(extra)}', n, 'precision=float64', *extra) for n in (1, 2))     # shuffled keys: who computes them changes, they don't
     assert len(one[0]) == 2*STEPS and np.abs(np.subtract(one[0], two[0])).max() < 1e-9        # losses of both stages, step by step
     assert far(one[1], two[1]) < 1e-9 and far(one[2], two[2]) < 1e-9                          # weights, optimisers, averages, queue
