@@ -27,6 +27,7 @@ def plan_outputs(
     keep:list=(), # other files that must stay as they are, and are no pictures to complete
 ) -> tuple: # list of (source, target, name in a landmarks file); how many files in folders were no pictures by their ending
     "Which file goes where; FacecompError if something would be written over. [C]"
+    if not str(out) or not all(map(str, inputs)): raise FacecompError("An empty name stands for no file and no folder: check the inputs and --out.")
     out, found, skipped = Path(out), [], 0; home = os.path.realpath(out)+os.sep; keep = {os.path.realpath(f) for f in keep}
     for p in map(Path, inputs):
         if not p.is_dir(): found.append((p, Path(p.name))); continue
@@ -34,8 +35,13 @@ def plan_outputs(
         inside = home.startswith(os.path.realpath(p)+os.sep)                                   # results that lie among the inputs are no inputs
         files = [f for f in sorted(p.rglob('*')) if (f.is_file() or not f.is_dir()) and not f.name.startswith('.') and not (inside and (os.path.realpath(f)+os.sep).startswith(home)) and os.path.realpath(f) not in keep]
         pics = [f for f in files if f.suffix.lower() in ENDINGS]; skipped += len(files)-len(pics)
+        if not pics and any(os.path.realpath(f) in keep for f in p.rglob('*')): raise FacecompError(f"All pictures in the folder {p} are masks or landmarks: name the folder of the pictures, or another --mask.")
         if not pics: raise FacecompError(f"There are no pictures in the folder {p}."+(f" ({len(files)} files, none of which ends in {', '.join(sorted(ENDINGS))}.)" if files else ''))
         found += [(f, f.relative_to(p)) for f in pics]
+    real = lambda f: os.path.join(os.path.realpath(f.parent), f.name); found = [(at, *v) for at, v in {real(f): (f, rel) for f, rel in reversed(found)}.items()][::-1]   # named twice counts once
+    same = {}; [same.setdefault(rel.as_posix().lower(), []).append(at) for at, _, rel in found]
+    for i, (at, f, rel) in enumerate(found):                                                   # A/x.png and B/x.png: the folder tells them apart, whatever their order
+        twins = same[rel.as_posix().lower()]; found[i] = f, rel if len(twins) == 1 else Path(os.path.relpath(at, os.path.commonpath([os.path.dirname(t) for t in twins])))
     single = len(found) == 1 and not Path(inputs[0]).is_dir()
     if single and out.suffix and not out.is_dir():
         if not _can_write(out): raise FacecompError(f"{out}: unknown picture format {out.suffix!r}; use {', '.join(WRITES)}.")
@@ -74,7 +80,9 @@ def _mask_for(masks, name, src, alone=True): # the mask of one picture: the file
     for stem in (rel.with_suffix(''), *([Path(src.stem)] if alone else [])):                    # the bare name where no other picture has it
         for ext in (*sorted(ENDINGS), *(e.upper() for e in sorted(ENDINGS))):
             if (masks/stem).with_name(stem.name+ext).is_file(): return (masks/stem).with_name(stem.name+ext)
-    raise FacecompError(f"{masks} has no mask for it.")
+        here = sorted(f for f in (masks/stem).parent.glob('*') if f.stem == stem.name and f.suffix.lower() in ENDINGS)
+        if here: return here[0]                                                                 # .Png
+    raise FacecompError(f"{masks} has no mask for it"+(f": of several pictures of that name, this one's is called {rel.with_suffix('')}." if len(rel.parts) > 1 and not alone else '.'))
 
 def _stop(*_): raise KeyboardInterrupt
 
@@ -119,7 +127,7 @@ def complete_main(argv=None):
             src, target, name = job; L, t = None, time.perf_counter()
             if marks is not None:
                 L = marks.get(name, marks.get(src.name, marks.get(src.stem)) if bare[src.stem] == 1 else None)
-                if L is None: raise FacecompError(f"{a.landmarks} has no landmarks for it.")
+                if L is None: raise FacecompError(f"{a.landmarks} has no landmarks for it"+(f": several pictures are called alike, this one is {name}." if bare[src.stem] > 1 else '.'))
             r = completer.complete(src, L, _mask_for(masks, name, src, bare[src.stem] == 1), a.align, blind=a.hole == 'blind', raw=a.raw, details=True, hole_is=a.mask_is, faces=a.faces, outline=a.hole == 'outline', strength=a.strength)
             said = r.messages+r.save(target)
             if a.scales and job in todo[:ROWS]: seen[target] = scales_sheet(r.faces)
