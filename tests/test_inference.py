@@ -521,6 +521,15 @@ def test_what_is_left_of_a_mask_is_said(completer):
         with pytest.raises(FacecompError): completer.complete_full(photo, **kw)
     with pytest.raises(FacecompError, match='Unknown option'): completer.predict(x, strenght=.2)
 
+def test_a_batch_keeps_each_pictures_own(completer):
+    photo, L = portrait('grace_hopper'); x, _ = occlude(photo, L, 'kn95', rng_for(0)); other = np.ascontiguousarray(x[20:, 10:]); pair = completer.complete_batch(iter([x, other]), landmarks=[L, L-[10, 20, 0]])
+    for p, l, q in zip((x, other), (L, L-[10, 20, 0]), pair): assert np.abs(completer.complete(p, l).astype(int)-q).max() <= 1
+    for kw, why in ((dict(landmarks=np.stack([L, L])), 'landmarks must be a list of 2'), (dict(batch=0), 'batch')):
+        with pytest.raises(FacecompError, match=why): completer.complete_batch([x, other], **kw)
+    assert (completer.complete(masked(size=128)[0], faces=np.int64(0), align='field') == completer.complete(masked(size=128)[0], faces=0, align='field')).all()
+    for kw in (dict(landmarks=L.ravel()), dict(landmarks=[None]), dict(crops=np.eye(3)), dict(strength=None)):
+        with pytest.raises(FacecompError, match=next(iter(kw))): completer.complete(x, **kw)
+
 def test_large_square_without_a_face(completer):
     with pytest.raises(NoFaceError): completer.complete_full(np.full((600, 600, 3), 128, np.uint8))
     assert any('taken as an aligned crop' in m for m in completer.complete_full(np.full((256, 256, 3), 128, np.uint8)).messages)
