@@ -124,16 +124,16 @@ def complete_main(argv=None):
         jobs, skipped = plan_outputs(a.inputs, a.out, keep); bare = Counter(s.stem for s, *_ in jobs)
         if a.scales and not _can_write(Path(a.scales)): raise FacecompError(f"{a.scales}: unknown picture format {Path(a.scales).suffix!r}; use {', '.join(WRITES)}.")
         listed, ours = len(jobs) > 1 or jobs[0][1] != Path(a.out), _ours(a.out); inside = lambda t: t.relative_to(a.out).as_posix()
-        odd = [] if not listed or a.resume or a.overwrite else [t for _, t, _ in jobs if t.exists() and inside(t) not in ours]
+        odd = [] if not listed or a.resume or a.overwrite else [t for _, t, _ in jobs if os.path.exists(t) and inside(t) not in ours]
         if odd: raise FacecompError(f"{odd[0]} is there already and is no result of this command ({len(odd)} such file{'s'[:len(odd) > 1]}): name another folder, or --resume to leave what is there, or --overwrite to replace it.")
-        for f in (p for p in (jobs[0][1].parent if not listed else Path(a.out), *Path(a.out).parents) if p.exists() and not p.is_dir()): raise FacecompError(f"Can't create the folder {Path(a.out).parent if not listed else a.out}: {f} is a file. Choose another place to write to.")
+        for f in (p for p in (jobs[0][1].parent if not listed else Path(a.out), *Path(a.out).parents) if os.path.exists(p) and not os.path.isdir(p)): raise FacecompError(f"Can't create the folder {Path(a.out).parent if not listed else a.out}: {f} is a file. Choose another place to write to.")
         for name, file in (('--json', a.json), ('--scales', a.scales)):
             if not file: continue
-            if Path(file).is_dir(): raise FacecompError(f"{file} is a folder: {name} wants the name of a file.")
+            if os.path.isdir(file): raise FacecompError(f"{file} is a folder: {name} wants the name of a file.")
             if os.path.realpath(file) in {os.path.realpath(f) for f in (*keep, *(f for j in jobs for f in j[:2]))}: raise FacecompError(f"{file} is one of the pictures, masks or landmarks: choose another {name}.")
             try: Path(file).parent.mkdir(parents=True, exist_ok=True)
             except OSError as e: raise FacecompError(f"{file} can't be written ({e.strerror}): choose another {name}.") from None
-        todo = [j for j in jobs if not (a.resume and j[1].exists())]
+        todo = [j for j in jobs if not (a.resume and os.path.exists(j[1]))]
         for s, t, n in jobs: rows[t] = dict(source=readable(s), target=readable(t), status='done before' if (s, t, n) not in todo else 'not reached', messages=[])
         completer = FaceCompleter.from_pretrained(a.weights, a.device); t0 = time.perf_counter(); lock = threading.Lock()
         def one(job):

@@ -151,7 +151,7 @@ def _numbers(a, what, form, rows, cols): # -> (n,rows,cols), a list of arrays; a
     try: a = np.asarray(a) if not hasattr(a, 'detach') else a.detach().cpu().numpy()
     except ValueError: a = np.array(None)                                                   # lists of several lengths
     if a.size == 0: return []
-    if a.dtype.kind not in 'iuf' or a.ndim not in (2, 3) or a.shape[-2] not in rows or a.shape[-1] not in cols or not np.isfinite(a).all():
+    if a.dtype.kind not in 'iuf' or a.ndim not in (2, 3) or a.shape[-2] not in rows or a.shape[-1] not in cols or not np.isfinite(a[..., :2] if what == 'landmarks' else a).all():            # of landmarks the depth isn't needed
         raise FacecompError(f"{what} must be {form}, finite numbers, not {f'an array {a.shape} of {a.dtype}' if a.dtype.kind in 'iuf' else 'something else'}.")
     return list(a if a.ndim == 3 else a[None]) if what == 'landmarks' else list((a if a.ndim == 3 else a[None]).astype(float))
 
