@@ -114,8 +114,9 @@ def make_uv(root, bfm=None, tri=None, prior=None, given=False, jobs=2, progress=
     part, shape = root/'fields.part', (n, 2, faces.size, faces.size)
     _, width = split_fits(np.zeros((1, 4096)), model.basis.shape[1], given, model.warp is not None)
     try:
-        if part.exists() and (not (part/'head.json').exists() or json.loads((part/'head.json').read_text()) != head):
-            shutil.rmtree(part)                          # begun with other settings
+        if part.exists() and (not (part/'head.json').exists() or json.loads((part/'head.json').read_text()) != head
+                              or not all((part/f).exists() for f in ('codes.npy', 'fits.npy'))):
+            shutil.rmtree(part)                          # begun with other settings, or broken off while it was put into place
         if not part.exists():
             part.mkdir()
             np.lib.format.open_memmap(part/'codes.npy', 'w+', np.uint16, shape).flush()

@@ -32,6 +32,7 @@ def main(argv=None):
     p.add_argument('--bfm', help="3DDFA_V2's bfm_noneck_v3.pkl, if the fields were drawn from it; FACECOMP_DATA's by default"); p.add_argument('--tri', help='its tri.pkl')
     p.add_argument('--no-fields', action='store_true', help='leave the fields, and the face model, out')
     a = p.parse_args(argv)
+    if not 0 <= a.quality <= 100: sys.exit(f'pack: --quality must lie between 0 and 100, not {a.quality}.')
     try: r = pack(a.set, a.out, None if a.no_fields else model_of(a.set, a.bfm, a.tri), a.quality, jobs=a.jobs)
     except FacecompError as e: sys.exit(f'pack: {e}')
     print(f"{a.out}: {r['faces']} faces, {r['bytes']/1e6:.1f} MB ({r['bytes']/r['faces']:.0f} bytes a face), {r['seconds']:.0f} s; pictures {r['psnr']:.1f} dB; "

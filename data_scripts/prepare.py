@@ -27,6 +27,8 @@ def main(argv=None):
         n = prepare(a.set, a.root, a.out, a.conv, a.size, a.landmarks, a.detector, a.jobs, a.limit)
     except FacecompError as e:
         sys.exit(f'prepare: {e}')
+    except KeyboardInterrupt:
+        sys.exit('prepare: interrupted; run again to go on')
     print(f"{n['done']} faces ready in {a.out}, {n['left_out']} left out (see report.csv); "
           f"{100*(1-n['valid_share']):.1f} % of the area lies outside the source photos")
 

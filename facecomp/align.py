@@ -9,7 +9,7 @@ __all__ = ['LIGHTCNN', 'WIDE', 'CONVENTIONS', 'FAN_FILES', 'S3FD_FILE', 'eye_mou
 # %% ../nbs/11_align.ipynb #fa8d90e4
 from dataclasses import dataclass, asdict
 from pathlib import Path
-import os, pickle, zipfile, numpy as np, cv2
+import csv, os, pickle, zipfile, numpy as np, cv2
 from .core import FacecompError, pick_device
 
 # %% ../nbs/11_align.ipynb #81a989f7
@@ -160,23 +160,27 @@ def detect_landmarks(
     return sorted((np.asarray(f, np.float32) for f in found), key=lambda f: -np.ptp(f[:, 0])*np.ptp(f[:, 1]))
 
 # %% ../nbs/11_align.ipynb #1b07de14
+def _number(v): # is this text one?
+    try: float(v); return True
+    except ValueError: return False
+
 def read_landmarks(
     path:str|Path, # .npz with `name` (N) and `landmarks68` (N,68,2|3), or .csv: file, then 136 or 204 numbers
-) -> dict: # file name -> float32 (68,2|3)
+) -> dict: # file name -> float32 (68,2|3); (n,68,2|3) for a name of several lines
     "Read a landmarks file. FacecompError if it isn't there, or isn't one. [C]"
     path = Path(path)
     if not path.exists(): raise FacecompError(f"The landmarks file {path} does not exist.")
     try:
-        if path.suffix == '.npz':
-            with np.load(path, allow_pickle=False) as d: names, L = [str(n) for n in d['name']], d['landmarks68'].astype(np.float32)
+        if path.suffix.lower() == '.npz':
+            with np.load(path, allow_pickle=False) as d: names, L = [n.decode() if isinstance(n, bytes) else str(n) for n in d['name'].tolist()], d['landmarks68'].astype(np.float32)
         else:
-            rows = [r.split(',') for r in path.read_text(encoding='utf-8-sig').splitlines() if r.strip()]
-            try: float(rows[0][1])
-            except ValueError: rows = rows[1:]                                    # a header line
+            with path.open(encoding='utf-8-sig', newline='') as f: rows = [r for r in csv.reader(f) if any(v.strip() for v in r)]
+            if not any(map(_number, rows[0][1:])): rows = rows[1:]                # a header line
             names, L = [r[0] for r in rows], np.array([[float(v) for v in r[1:]] for r in rows], np.float32)
             L = L.reshape(len(L), 68, -1)
         assert len(names) == len(L) and L.shape[1] == 68 and L.shape[2] in (2, 3), f'{len(names)} names, landmarks {L.shape}'
-    except (ValueError, KeyError, AssertionError, IndexError, OSError, EOFError, zipfile.BadZipFile) as e:
+    except (ValueError, TypeError, AttributeError, KeyError, AssertionError, IndexError, OSError, EOFError, csv.Error, zipfile.BadZipFile) as e:
         raise FacecompError(f"{path} is not a landmarks file ({e}): .npz with `name` and `landmarks68` (N,68,2 or 3), "
                             "or .csv with the file and then x1,y1,x2,y2,…") from None
-    return dict(zip(names, L))
+    out = {}; [out.setdefault(n, []).append(l) for n, l in zip(names, L)]         # two faces in one photo: two lines of its name
+    return {n: l[0] if len(l) == 1 else np.stack(l) for n, l in out.items()}

@@ -27,6 +27,7 @@ def plan_outputs(
     keep:list=(), # other files that must stay as they are, and are no pictures to complete
 ) -> tuple: # list of (source, target, name in a landmarks file); how many files in folders were no pictures by their ending
     "Which file goes where; FacecompError if something would be written over. [C]"
+    if not str(out) or not all(map(str, inputs)): raise FacecompError("An empty name stands for no file and no folder: check the inputs and --out.")
     out, found, skipped = Path(out), [], 0; home = os.path.realpath(out)+os.sep; keep = {os.path.realpath(f) for f in keep}
     for p in map(Path, inputs):
         if not p.is_dir(): found.append((p, Path(p.name))); continue
@@ -34,8 +35,13 @@ def plan_outputs(
         inside = home.startswith(os.path.realpath(p)+os.sep)                                   # results that lie among the inputs are no inputs
         files = [f for f in sorted(p.rglob('*')) if (f.is_file() or not f.is_dir()) and not f.name.startswith('.') and not (inside and (os.path.realpath(f)+os.sep).startswith(home)) and os.path.realpath(f) not in keep]
         pics = [f for f in files if f.suffix.lower() in ENDINGS]; skipped += len(files)-len(pics)
+        if not pics and any(os.path.realpath(f) in keep for f in p.rglob('*')): raise FacecompError(f"All pictures in the folder {p} are masks or landmarks: name the folder of the pictures, or another --mask.")
         if not pics: raise FacecompError(f"There are no pictures in the folder {p}."+(f" ({len(files)} files, none of which ends in {', '.join(sorted(ENDINGS))}.)" if files else ''))
         found += [(f, f.relative_to(p)) for f in pics]
+    real = lambda f: os.path.join(os.path.realpath(f.parent), f.name); found = [(at, *v) for at, v in {real(f): (f, rel) for f, rel in reversed(found)}.items()][::-1]   # named twice counts once
+    same = {}; [same.setdefault(rel.as_posix().lower(), []).append(at) for at, _, rel in found]
+    for i, (at, f, rel) in enumerate(found):                                                   # A/x.png and B/x.png: the folder tells them apart, whatever their order
+        twins = same[rel.as_posix().lower()]; found[i] = f, rel if len(twins) == 1 else Path(os.path.relpath(at, os.path.commonpath([os.path.dirname(t) for t in twins])))
     single = len(found) == 1 and not Path(inputs[0]).is_dir()
     if single and out.suffix and not out.is_dir():
         if not _can_write(out): raise FacecompError(f"{out}: unknown picture format {out.suffix!r}; use {', '.join(WRITES)}.")
@@ -74,7 +80,15 @@ def _mask_for(masks, name, src, alone=True): # the mask of one picture: the file
     for stem in (rel.with_suffix(''), *([Path(src.stem)] if alone else [])):                    # the bare name where no other picture has it
         for ext in (*sorted(ENDINGS), *(e.upper() for e in sorted(ENDINGS))):
             if (masks/stem).with_name(stem.name+ext).is_file(): return (masks/stem).with_name(stem.name+ext)
-    raise FacecompError(f"{masks} has no mask for it.")
+        here = sorted(f for f in (masks/stem).parent.glob('*') if f.stem == stem.name and f.suffix.lower() in ENDINGS)
+        if here: return here[0]                                                                 # .Png
+    raise FacecompError(f"{masks} has no mask for it"+(f": of several pictures of that name, this one's is called {rel.with_suffix('')}." if len(rel.parts) > 1 and not alone else '.'))
+
+_LIST = '.facecomp-results' # in a folder of results: their names, a JSON string a line
+
+def _ours(out): # which files of this folder the command wrote
+    try: return {json.loads(l) for l in (Path(out)/_LIST).read_text().splitlines()}
+    except (OSError, ValueError): return set()
 
 def _stop(*_): raise KeyboardInterrupt
 
@@ -93,12 +107,14 @@ def complete_main(argv=None):
     p.add_argument('--strength', type=float, default=1., help='of the blending, 0 to 1')
     p.add_argument('--jobs', type=int, default=1, help='pictures at once')
     p.add_argument('--resume', action='store_true', help='leave out pictures whose result is there already')
+    p.add_argument('--overwrite', action='store_true', help='replace files in the result folder that this command did not write; its own results are replaced anyway')
     p.add_argument('--json', metavar='FILE', help='write a report: what happened to each picture')
     p.add_argument('--scales', metavar='FILE', help=f'also one picture of what the decoder paints at every scale, from coarse to fine; a row a face, {ROWS} at most')
     p.add_argument('--device', default='auto', help='auto, cpu, cuda')
     p.add_argument('--raw', action='store_true', help="the network's whole output, without putting the known pixels back")
     a = p.parse_args(argv); main_thread = threading.current_thread() is threading.main_thread(); was = signal.signal(signal.SIGTERM, _stop) if main_thread else None; warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
-    bad, rows, seen, t0, jobs, todo, threads = [], {}, {}, time.perf_counter(), [], [], torch.get_num_threads()
+    for s in (sys.stdout, sys.stderr): getattr(s, 'reconfigure', lambda **_: None)(errors='backslashreplace')      # a terminal without × or é still gets its sentence
+    bad, rows, seen, t0, jobs, todo, threads, lost = [], {}, {}, time.perf_counter(), [], [], torch.get_num_threads(), False
     try:
         if a.jobs < 1: raise FacecompError(f"--jobs must be 1 or more, not {a.jobs}.")
         if not 0 <= a.strength <= 1: raise FacecompError(f"--strength must lie between 0 and 1, not {a.strength}.")
@@ -107,21 +123,28 @@ def complete_main(argv=None):
         keep = [*([] if masks is None else [f for f in masks.rglob('*') if f.is_file()] if masks.is_dir() else [masks]), *([Path(a.landmarks)] if a.landmarks else [])]
         jobs, skipped = plan_outputs(a.inputs, a.out, keep); bare = Counter(s.stem for s, *_ in jobs)
         if a.scales and not _can_write(Path(a.scales)): raise FacecompError(f"{a.scales}: unknown picture format {Path(a.scales).suffix!r}; use {', '.join(WRITES)}.")
+        listed, ours = len(jobs) > 1 or jobs[0][1] != Path(a.out), _ours(a.out); inside = lambda t: t.relative_to(a.out).as_posix()
+        odd = [] if not listed or a.resume or a.overwrite else [t for _, t, _ in jobs if os.path.exists(t) and inside(t) not in ours]
+        if odd: raise FacecompError(f"{odd[0]} is there already and is no result of this command ({len(odd)} such file{'s'[:len(odd) > 1]}): name another folder, or --resume to leave what is there, or --overwrite to replace it.")
+        for f in (p for p in (jobs[0][1].parent if not listed else Path(a.out), *Path(a.out).parents) if os.path.exists(p) and not os.path.isdir(p)): raise FacecompError(f"Can't create the folder {Path(a.out).parent if not listed else a.out}: {f} is a file. Choose another place to write to.")
         for name, file in (('--json', a.json), ('--scales', a.scales)):
             if not file: continue
+            if os.path.isdir(file): raise FacecompError(f"{file} is a folder: {name} wants the name of a file.")
             if os.path.realpath(file) in {os.path.realpath(f) for f in (*keep, *(f for j in jobs for f in j[:2]))}: raise FacecompError(f"{file} is one of the pictures, masks or landmarks: choose another {name}.")
             try: Path(file).parent.mkdir(parents=True, exist_ok=True)
             except OSError as e: raise FacecompError(f"{file} can't be written ({e.strerror}): choose another {name}.") from None
-        todo = [j for j in jobs if not (a.resume and j[1].exists())]
+        todo = [j for j in jobs if not (a.resume and os.path.exists(j[1]))]
         for s, t, n in jobs: rows[t] = dict(source=readable(s), target=readable(t), status='done before' if (s, t, n) not in todo else 'not reached', messages=[])
-        completer = FaceCompleter.from_pretrained(a.weights, a.device); t0 = time.perf_counter()
+        completer = FaceCompleter.from_pretrained(a.weights, a.device); t0 = time.perf_counter(); lock = threading.Lock()
         def one(job):
             src, target, name = job; L, t = None, time.perf_counter()
             if marks is not None:
                 L = marks.get(name, marks.get(src.name, marks.get(src.stem)) if bare[src.stem] == 1 else None)
-                if L is None: raise FacecompError(f"{a.landmarks} has no landmarks for it.")
+                if L is None: raise FacecompError(f"{a.landmarks} has no landmarks for it"+(f": several pictures are called alike, this one is {name}." if bare[src.stem] > 1 else '.'))
             r = completer.complete(src, L, _mask_for(masks, name, src, bare[src.stem] == 1), a.align, blind=a.hole == 'blind', raw=a.raw, details=True, hole_is=a.mask_is, faces=a.faces, outline=a.hole == 'outline', strength=a.strength)
             said = r.messages+r.save(target)
+            if listed and inside(target) not in ours:
+                with lock, (Path(a.out)/_LIST).open('a') as f: f.write(json.dumps(inside(target))+'\n')
             if a.scales and job in todo[:ROWS]: seen[target] = scales_sheet(r.faces)
             rows[target].update(status='completed', messages=[readable(m) for m in said], seconds=round(time.perf_counter()-t, 3), forwards=r.forwards, share=round(float((r.hole > .5).mean()), 5),
                                 faces=[dict(source=f.source, score=round(float(f.score), 3), M=f.M.round(4).tolist()) for f in r.faces])
@@ -145,10 +168,10 @@ def complete_main(argv=None):
         if a.json and rows:
             try:
                 with atomic(a.json) as part: part.write_text(json.dumps(dict(pictures=list(rows.values()), seconds=round(time.perf_counter()-t0, 3)), indent=1))
-            except FacecompError as e: print(f'facecomp-complete: {readable(e)}', file=sys.stderr)
+            except FacecompError as e: print(f'facecomp-complete: {readable(e)}', file=sys.stderr); lost = True
         if seen:                                                                                # of a run that was stopped, those that there are
             try: write_picture(a.scales, np.concatenate([seen[t] for _, t, _ in todo if t in seen])[:ROWS*completer.size])
-            except FacecompError as e: print(f'facecomp-complete: {readable(e)}', file=sys.stderr)
+            except FacecompError as e: print(f'facecomp-complete: {readable(e)}', file=sys.stderr); lost = True
     if len(jobs) == 1 and bad: sys.exit(f'facecomp-complete: {bad[0]}')
     done, where = len(todo)-len(bad), jobs[0][1] if len(jobs) == 1 else a.out
     note = (f'; {skipped} other files left aside' if skipped else '')+(f'; {len(jobs)-len(todo)} were done before' if len(todo) < len(jobs) else '')
@@ -156,3 +179,4 @@ def complete_main(argv=None):
     if len(jobs) > 1: [print(f'note: {m} ({n} of {done} pictures)') for m, n in Counter(re.sub(r' ?\([^)]*\)', '', m) for r in rows.values() if r['status'] == 'completed' for m in r['messages']).most_common(10)]
     print(f"{done} of {len(todo)} completed, {(time.perf_counter()-t0)/max(1, len(todo)):.2f} s per picture, in {readable(where)}{note}")
     if bad: sys.exit(f'facecomp-complete: {len(bad)} of {len(todo)} pictures could not be completed')
+    if lost: sys.exit(1)

@@ -7,7 +7,7 @@ __all__ = ['MAX_PIXELS', 'ASSETS', 'FacecompError', 'read_picture', 'atomic', 'w
            'isolated_rng', 'masked_resize', 'show', 'portrait', 'data_root', 'pick_device']
 
 # %% ../nbs/00_core.ipynb #fe75a2cf
-import contextlib, json, os, random, tempfile
+import contextlib, json, os, random, tempfile, zlib
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -26,6 +26,7 @@ def read_picture(
     "Read a photo: EXIF turn applied, grey and palette widened, transparency laid on white, 16 bit cut to 8. FacecompError, with the file's name, if it isn't there, isn't whole, isn't a picture, holds floats, or is too large. [C]"
     name = 'the picture' if isinstance(path, Image.Image) else str(path)
     try:
+        if isinstance(path, (str, os.PathLike)) and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)): raise FacecompError(f"{name} is a pipe or a device, not a picture.")
         im = path if isinstance(path, Image.Image) else Image.open(path)
         if im.width*im.height > max_pixels:
             raise FacecompError(f"{name} has {im.width}×{im.height} pixels, more than the {max_pixels:,} allowed: "
@@ -47,8 +48,8 @@ def read_picture(
     except UnidentifiedImageError:
         raise FacecompError(f"{name} is not a picture that can be read (JPEG, PNG, WebP, TIFF, BMP … can; "
                             "export HEIC as JPEG).") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as e:
-        raise FacecompError(f"{name} is damaged or cut short ({e}).") from None
+    except MemoryError: raise FacecompError(f"{name} needs more memory than there is.") from None
+    except Exception as e: raise FacecompError(f"{name} is damaged or cut short ({e or type(e).__name__}).") from None        # decoders raise nearly anything
 
 # %% ../nbs/00_core.ipynb #6d2b1c89
 @contextlib.contextmanager
@@ -61,7 +62,7 @@ def atomic(
     try: path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise FacecompError(f"Can't create the folder {path.parent} ({e.strerror}): choose another place to write to.") from None
-    part = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
+    part = path.with_name(f'.{path.stem if len(os.fsencode(path.name)) < 200 else zlib.crc32(os.fsencode(path.name))}.{os.getpid()}.part{path.suffix[:20]}')   # no longer than a name may be
     try:
         yield part
         if sync:
@@ -69,16 +70,19 @@ def atomic(
         os.replace(part, path)
     except OSError as e:
         raise FacecompError(f"Can't write {path} ({e.strerror or e}): check the folder, its rights and the free space.") from None
-    finally: part.unlink(missing_ok=True)
+    finally:
+        with contextlib.suppress(OSError): part.unlink(missing_ok=True)
 
 def write_picture(
     path:str|Path, # the ending decides the format; PNG is lossless
-    pic:np.ndarray, # uint8 (H,W,3) RGB, (H,W,4) RGBA or (H,W) grey
+    pic:np.ndarray, # uint8 (H,W,3) RGB, (H,W,4) RGBA, (H,W) or (H,W,1) grey
 ):
-    "Write a picture, whole or not at all. FacecompError for an ending that can't be written, a picture that isn't uint8, or transparency in a JPEG. [C]"
+    "Write a picture, whole or not at all. FacecompError for an ending that can't be written, a picture that isn't uint8 or has no pixel, or transparency in a JPEG. [C]"
     ext = Path(path).suffix.lower(); Image.init()
     if Image.EXTENSION.get(ext) not in Image.SAVE: # Pillow reads more formats than it writes
         raise FacecompError(f"{path}: unknown picture format {ext!r}, or one that can't be written; use .png, .jpg or .webp.")
+    if pic.ndim == 3 and pic.shape[2] == 1: pic = pic[..., 0]
+    if pic.ndim not in (2, 3) or pic.size == 0 or pic.ndim == 3 and pic.shape[2] not in (3, 4): raise FacecompError(f"{path}: a picture to write is (H,W), (H,W,3) or (H,W,4) with at least one pixel, not {pic.shape}.")
     if pic.dtype != np.uint8: raise FacecompError(f"{path}: a picture to write is uint8, not {pic.dtype} (to_uint8 makes it from a tensor).")
     if pic.ndim == 3 and pic.shape[2] == 4 and ext in ('.jpg', '.jpeg'): raise FacecompError(f"{path}: JPEG keeps no transparency; use .png or .webp.")
     opts = dict(quality=95) if ext in ('.jpg', '.jpeg', '.webp') else {}
@@ -168,10 +172,10 @@ def data_root() -> Path|None: # the folder in the environment variable FACECOMP_
 
 # %% ../nbs/00_core.ipynb #e1c7da36
 def pick_device(
-    name:str='auto', # 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1' …
+    name:str='auto', # 'auto' or None (a GPU if there is one), 'cpu', 'cuda', 'cuda:1' …
 ) -> str: # a device that is there
     "What --device means; FacecompError if it is not there. [C]"
-    if name == 'auto': name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if name is None or name == 'auto': name = 'cuda' if torch.cuda.is_available() else 'cpu'
     try: torch.empty(0, device=name)
-    except (RuntimeError, AssertionError): raise FacecompError(f"The device {name!r} is not there: try 'cpu', or 'auto'.") from None
+    except (RuntimeError, AssertionError, TypeError): raise FacecompError(f"The device {name!r} is not there: try 'cpu', or 'auto'.") from None
     return str(name)

@@ -14,10 +14,12 @@ from .photofile import Photo, read_photo
 # %% ../nbs/68_hole.ipynb #6c372244
 def two_classes(
     v:np.ndarray, # (H,W) numbers
+    exact:bool=False, # they were never compressed with loss: two numbers are two classes, however near
 ) -> np.ndarray: # float32 (H,W) in [0,1]: 0 lower class, 1 upper class, between them soft; None if there is one class only
     "Stretch a map of two values between its two classes, whatever they are. [R: Otsu]"
     v = v.astype(np.float32); lo, hi = float(v.min()), float(v.max())
     if hi-lo < 1e-3: return None
+    if exact and ((v == lo) | (v == hi)).all(): return (v-lo)/(hi-lo)
     t, _ = cv2.threshold(((v-lo)/(hi-lo)*255).round().astype(np.uint8), 0, 255, cv2.THRESH_OTSU); t = lo+(t+.5)/255*(hi-lo)
     a, b = float(np.median(v[v <= t])), float(np.median(v[v > t]))
     if hi-lo < 24 or b-a < 16: return None                                                  # noise of a JPEG, no mask
@@ -64,7 +66,7 @@ def read_hole(
         else:
             c = rgb.astype(np.float32); ring = np.concatenate([c[0], c[-1], c[:, 0], c[:, -1]]); chroma = np.ptp(rgb, axis=2)
             coloured = hole_is == 'painted' or (hole_is == 'auto' and (chroma > 60).mean() > .002)
-            m = two_classes(np.abs(c-np.median(ring, 0)).max(2) if coloured else cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+            m = two_classes(np.abs(c-np.median(ring, 0)).max(2) if coloured else cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), p.kind not in ('JPEG', 'MPO', 'WEBP'))
             if m is None:                                                                   # one colour all over
                 if c.mean() < 128 if hole_is in ('auto', 'white', 'painted') else c.mean() >= 128: return None
                 m, kind = np.ones(p.shape, np.float32), hole_is if hole_is in ('white', 'black') else 'white'

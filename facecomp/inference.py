@@ -147,6 +147,14 @@ _BLEND = dict(blind=False, raw=False, strength=1., match=True, threshold=.35, so
 def _from_points(at, conv, size): # (2,2) eye and mouth centre in a photo -> (2,3) photo to crop
     L = np.zeros((68, 2)); L[36:48], L[48], L[54] = at[0], at[1], at[1]; return similarity(L, conv, size)
 
+def _numbers(a, what, form, rows, cols): # -> (n,rows,cols), a list of arrays; anything else is no such thing
+    try: a = np.asarray(a) if not hasattr(a, 'detach') else a.detach().cpu().numpy()
+    except ValueError: a = np.array(None)                                                   # lists of several lengths
+    if a.size == 0: return []
+    if a.dtype.kind not in 'iuf' or a.ndim not in (2, 3) or a.shape[-2] not in rows or a.shape[-1] not in cols or not np.isfinite(a[..., :2] if what == 'landmarks' else a).all():            # of landmarks the depth isn't needed
+        raise FacecompError(f"{what} must be {form}, finite numbers, not {f'an array {a.shape} of {a.dtype}' if a.dtype.kind in 'iuf' else 'something else'}.")
+    return list(a if a.ndim == 3 else a[None]) if what == 'landmarks' else list((a if a.ndim == 3 else a[None]).astype(float))
+
 _detector = threading.Lock()                                                               # face-alignment isn't made for threads
 
 class FaceCompleter:
@@ -244,9 +252,9 @@ class FaceCompleter:
         (H, W), S, conv = flat.shape[:2], self.size, self.convention
         if align not in ('auto', 'crop', 'detect', 'field'): raise FacecompError(f"align must be 'auto', 'crop', 'detect' or 'field', not {align!r}.")
         square = max(H, W) <= 1.1*min(H, W); s = S/max(H, W); whole = (np.array([[s, 0, (s-1)/2+(S-s*W)/2], [0, s, (s-1)/2+(S-s*H)/2]]), None, 'crop', 1.)
-        if crops is not None: return [(np.asarray(m, float).reshape(2, 3), None, 'given', 1.) for m in np.asarray(crops, float).reshape(-1, 2, 3)]
+        if crops is not None: return [(m, None, 'given', 1.) for m in _numbers(crops, 'crops', 'matrices (n,2,3), as crop_matrix makes them', (2,), (3,))]
         if marks is not None:
-            marks = np.asarray(marks); marks = [marks] if marks.ndim == 2 else list(marks)
+            marks = _numbers(marks, 'landmarks', '(68,2|3) or (n,68,2|3) pixels (facecomp.align.read_landmarks reads a file)', (68,), (2, 3))
             return [(similarity(l[..., :2], conv, S), l, 'landmarks', 1.) for l in marks]
         if align == 'crop' or (align == 'auto' and square and max(H, W) <= 512 and (self.finder is None or self._aligned(see, flat, whole[0]))): return [whole]
         files, out = fan_files(), []
@@ -257,7 +265,7 @@ class FaceCompleter:
         if not out: raise NoFaceError(f"No face was found in this picture of {W}×{H} pixels. " + HELP_ALIGN.format(', '.join(f.name for f in files), files[0].parent))
         if faces == 'largest': return out[:1]
         if faces == 'all': return out
-        try: return [out[i] for i in ([faces] if isinstance(faces, int) else faces)]
+        try: return [out[i] for i in ([faces] if isinstance(faces, (int, np.integer)) else faces)]
         except (IndexError, TypeError): raise FacecompError(f"faces must be 'all', 'largest' or numbers from 0 to {len(out)-1}, not {faces!r}.") from None
 
     def _prepare(self, picture, landmarks=None, hole=None, align='auto', hole_is='auto', faces='all', crops=None, outline=False, **more):
@@ -312,14 +320,14 @@ class FaceCompleter:
         if stroke is not None and not raw and not used: raise FacecompError("What was painted lies outside of the face that the network sees.")
         said = list(todo['said']); left = 0. if stroke is None or raw or not strength else (stroke & (hole < .05*strength)).sum()/max(1, stroke.sum())
         if left > .01: said.append(f"{left:.0%} of what was painted lies outside of the faces and was left as it is")
-        if not hole.any(): said.append("the network found nothing to replace: paint over what hides the face")
+        if not hole.any(): said.append("a strength of 0 keeps the photo as it is" if not strength else "the network found nothing to replace: paint over what hides the face")
         done = Photo(pix, photo.alpha, photo.icc, photo.exif, photo.kind, said); f = faces[0]
         return Result(done.array(), hole, f.alpha, f.scales, f.fields, f.given, f.M, f.landmarks, faces, done, dict(todo['timings'], blend=time.perf_counter()-t), todo['forwards']+len(faces), said)
 
     def _options(self, kw, **base): # -> those of the blending, checked
         o = {**_BLEND, **base, **{k: v for k, v in kw.items() if k in _BLEND}}
         for k, lo, hi in (('strength', 0, 1), ('threshold', .02, .98), ('softness', .02, 1), ('grow', -64, 64)):
-            if not lo <= o[k] <= hi: raise FacecompError(f"{k} must lie in [{lo},{hi}], not {o[k]}.")
+            if not isinstance(o[k], (int, float, np.number)) or not lo <= o[k] <= hi: raise FacecompError(f"{k} must lie in [{lo},{hi}], not {o[k]!r}.")
         return o
 
     def _ask(self, todos, batch, options): # -> a Prediction for each
@@ -373,20 +381,27 @@ class FaceCompleter:
         return self.complete(picture, details=True, **kw)
 
     def complete_batch(self,
-        pictures:list, # of any sizes and kinds
+        pictures:list, # of any sizes and kinds; a generator will do
         batch:int=16, # faces that go through the network at once
         details:bool=False, # give Results
         align:str='crop', # as in complete; aligned crops by default
         errors:str='raise', # 'return': a FacecompError stands in the place of its picture, the others are done
-        **kw, # as in complete
+        **kw, # as in complete; landmarks, crops and hole are lists, one of each picture or None; one hole may serve all
     ) -> list: # as complete gives them
         "Complete many pictures, the faces of several at once."
+        if isinstance(pictures, (str, bytes, os.PathLike)): raise FacecompError("complete_batch takes a list of pictures; complete takes one.")
+        if not batch >= 1: raise FacecompError(f"batch must be 1 or more, not {batch}.")
+        pictures, each = list(pictures), {}
+        for k in ('landmarks', 'crops', 'hole'):
+            v = kw.get(k)
+            if isinstance(v, (list, tuple)) and len(v) == len(pictures): each[k] = kw.pop(k)
+            elif len(pictures) > 1 and v is not None and (k != 'hole' or isinstance(v, (list, tuple))): raise FacecompError(f"{k} must be a list of {len(pictures)}, one of each picture (None where there is none).")
         if errors not in ('raise', 'return'): raise FacecompError(f"errors must be 'raise' or 'return', not {errors!r}.")
         done = []
         for k in range(0, len(pictures), batch):
             todo = []
-            for p in pictures[k:k+batch]:
-                try: todo.append(self._prepare(p, align=align, **kw))
+            for i, p in enumerate(pictures[k:k+batch], k):
+                try: todo.append(self._prepare(p, align=align, **kw, **{w: v[i] for w, v in each.items()}))
                 except FacecompError as e:
                     if errors == 'raise': raise
                     todo.append(e)

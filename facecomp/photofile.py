@@ -81,8 +81,10 @@ def _png_depth(im):
 def _from_pillow(im): # -> pixels, alpha of an 8-bit picture, and a message or None
     said = None
     if im.mode == 'F' or im.mode == 'I':
-        a = np.asarray(im).astype(np.float64); lo, hi = (0, 65535) if im.mode == 'I' else (0, 1 if a.max() <= 1 else 255)
-        return np.nan_to_num((a-lo)/(hi-lo)*255).clip(0, 255).round().astype(np.uint8)[..., None], None, f"numbers of kind {im.mode} became 8 bits"
+        a = np.asarray(im).astype(np.float64)
+        if not np.isfinite(a).all() or a.min() < 0: raise FacecompError("The picture holds numbers below 0, infinite, or none at all: save it with 8 or 16 bits.")
+        top = (65535 if a.max() > 255 else 255) if im.mode == 'I' else 1 if a.max() <= 1 else 255   # what white is, nobody says
+        return (a/top*255).clip(0, 255).round().astype(np.uint8)[..., None], None, f"numbers of kind {im.mode} became 8 bits"
     if im.mode in ('CMYK', 'LAB', 'YCbCr', 'HSV'): said = f"{im.mode} became RGB"
     if im.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or 'transparency' in im.info:
         if im.mode in ('LA', 'La'): la = np.array(im.convert('LA')); return la[..., :1], la[..., 1], said
@@ -167,10 +169,11 @@ def write_photo(
     photo:Photo,
     compress:int=4, # PNG's effort, 0 to 9
 ) -> list: # what this format could not keep, as sentences
-    "Write a photo, whole or not at all; lossless except as JPEG. [C]"
+    "Write a photo, whole or not at all; lossless except as JPEG. FacecompError for another ending, a side that the format can't have, or a place that can't be written. [C]"
     ext, said = Path(path).suffix.lower(), []
     if ext not in WRITES: raise FacecompError(f"{readable(path)}: unknown picture format {readable(ext)!r}, or one that can't be written; use {', '.join(WRITES)}.")
     p, alpha = photo.pixels, photo.alpha; kind = WRITES[ext]
+    if kind == 'WEBP' and max(p.shape[:2]) > 16383: raise FacecompError(f"{readable(path)}: WebP takes 16383 pixels a side, the picture has {p.shape[1]}×{p.shape[0]}: write it as PNG.")
     if alpha is not None and kind in ('BMP', 'PPM', 'JPEG'): said.append(f"{kind} has no transparency: the picture was laid on white"); p, alpha = photo.flat(), None
     if p.dtype == np.uint16 and kind not in ('PNG', 'TIFF'): said.append(f"{kind} has 8 bits, the photo had 16"); p = Photo(p).bytes8(); alpha = None if alpha is None else (alpha//257).astype(np.uint8)
     if kind == 'JPEG': said.append("JPEG is lossy: known pixels change a little; PNG keeps them")
@@ -191,8 +194,10 @@ def write_photo(
     if kind in ('PNG', 'WEBP', 'TIFF', 'JPEG'):
         icc = photo.icc if photo.icc and (photo.grey == (photo.icc[16:20] == b'GRAY')) else None  # a profile fits its channels or does harm
         if icc: opts['icc_profile'] = icc
-        if photo.exif and kind != 'TIFF': opts['exif'] = photo.exif
+        if photo.exif and kind != 'TIFF' and (kind != 'JPEG' or len(photo.exif) <= 65533): opts['exif'] = photo.exif
     left = [what for what, had, kept in (('its colour profile', photo.icc, 'icc_profile' in opts), ('its camera data', photo.exif, 'exif' in opts)) if had and not kept]
     if left: said.append(f"{' and '.join(left)} could not be kept ({kind})")
-    with atomic(path) as part: im.save(part, format=kind, **opts)
+    try:
+        with atomic(path) as part: im.save(part, format=kind, **opts)
+    except ValueError as e: raise FacecompError(f"{readable(path)} can't be written as {kind} ({readable(e)}): try .png.") from None
     return said

@@ -50,7 +50,7 @@ def _layout_error(kind, root, what):
     return FacecompError(f"{root} is not laid out as {kind!r}: {what}. Expected:\n{LAYOUTS[kind]}")
 
 def _split(name, val=.05, test=.05):
-    x = rng_for(*name.encode()).random()                                    # by name: the same in every run, whatever else is in the folder
+    x = rng_for(*name.encode('utf-8', 'surrogateescape')).random()                                    # by name: the same in every run, whatever else is in the folder
     return 'test' if x < test else 'val' if x < test+val else 'train'
 
 def read_set(
@@ -69,6 +69,8 @@ def read_set(
         marks = read_landmarks(npz)
         with np.load(npz) as d:
             if 'params62' in d: fits = {str(n): dict(params62=p, roi=r) for n, p, r in zip(d['name'], d['params62'], d['roi'])}
+    twice = next((n for n, l in marks.items() if l.ndim == 3), None)
+    if twice: raise FacecompError(f"The landmarks file lists {twice} twice, and a prepared set takes one face of a photo: leave one of the lines.")
     if kind in READERS: return _counted(kind, READERS[kind](root, marks, fits))
     base = root if kind == 'folder' or not (root/kind).is_dir() else root/kind
     files = sorted(p for p in base.rglob('*') if p.suffix.lower() in ENDINGS and not p.name.startswith('.'))
@@ -110,9 +112,16 @@ def _no_detector(kind): # why it can't be had, or None
     try: detect_landmarks(np.zeros((64, 64, 3), np.uint8), kind)
     except FacecompError as e: return str(e)
 
+def _said(text): return str(text).encode('utf-8', 'backslashreplace').decode() # what a file of text can hold
+
+def _head(path): # set.json
+    try: head = json.loads(path.read_text()); head['format']; return head
+    except (ValueError, KeyError, TypeError): raise FacecompError(f"{path} is damaged: prepare the set anew, in another folder.") from None
+
 def _prepare_one(job):
     r, conv, size, out, kind, no = job
     try:
+        if _said(r['name']) != r['name']: raise FacecompError("its name is no UTF-8 text: rename it")
         mark, dst = r['landmarks'], out/'pictures'/f"{r['name']}.png"
         pic = None
         if mark is None:
@@ -130,7 +139,7 @@ def _prepare_one(job):
         if L.shape[1] == 2: L = np.c_[L, np.full(68, np.nan, np.float32)]
         return r['name'], L, M, float((valid > 0).mean()), None
     except FacecompError as e: return r['name'], None, None, 0., str(e)
-    except (OSError, ValueError, MemoryError, np.linalg.LinAlgError, cv2.error) as e: return r['name'], None, None, 0., f'{type(e).__name__}: {e}'
+    except Exception as e: return r['name'], None, None, 0., f'{type(e).__name__}: {e}'          # whatever one photo does, the others go on
 
 def prepare(
     kind:str, # which reader
@@ -145,16 +154,19 @@ def prepare(
     progress:bool=True, # progress bar
 ) -> dict: # counts: done, left_out, valid_share
     "Bring a photo set into the prepared form: parallel, resumable, broken photos reported and skipped. FacecompError if `out` holds another set or can't be written, no photo is usable, or a worker was killed. [P, Sec. 4.1: alignment; C: form]"
+    if size < 8: raise FacecompError(f"Aligned pictures have 8 pixels a side or more, not {size}.")
+    if limit is not None and limit < 1: raise FacecompError(f"A limit of {limit} leaves no photo to prepare: name 1 or more.")
     out, c, kept = Path(out), convention(conv), _kept(kind, root)
     records = [r for r in read_set(kind, root, landmarks) if out.resolve() not in r['path'].resolve().parents]   # not our own results
     marks = zlib.crc32(b''.join(np.ascontiguousarray(r['landmarks'], np.float32).tobytes() for r in records if r['landmarks'] is not None))
     head = dict(format=FORMAT, set=kind, convention=dict(name=c.name, eye_row=c.eye_row, eye_mouth=c.eye_mouth), size=size, landmarks=marks,
                 detector=detector if any(r['landmarks'] is None for r in records) else None)
+    if head['detector']: head['root'] = _said(Path(root).resolve())             # no file of landmarks says which photos these are
     records = records[:limit]
     if not records: raise FacecompError(f"{root} lists no photo to prepare: does {kind}.csv, if there is one, name the files that are there?")
     try: (out/'pictures').mkdir(parents=True, exist_ok=True)
     except OSError as e: raise FacecompError(f"Can't write to {out} ({e.strerror}): choose another folder.") from None
-    old = {'detector': head['detector'], **json.loads((out/'set.json').read_text())} if (out/'set.json').exists() else head       # older sets don't name it
+    new = not (out/'set.json').exists(); old = head if new else {**{k: head[k] for k in ('detector', 'root') if k in head}, **_head(out/'set.json')}       # older sets don't name them
     diff = ', '.join(f'{k}: {old.get(k)} → {v}' for k, v in head.items() if old.get(k) != v)
     if diff: raise FacecompError(f"{out} already holds a set prepared otherwise ({diff}): choose another folder.")
     need, no = [r['landmarks'] is None for r in records], None
@@ -168,10 +180,11 @@ def prepare(
             done = list(tqdm(each, total=len(work), desc=f'prepare {kind}', unit='photo', disable=not progress))
     except BrokenProcessPool: raise FacecompError("A worker was killed, probably for lack of memory: run again with fewer --jobs to go on.") from None
     good = [(r, d) for r, d in zip(records, done) if d[4] is None]
+    if not good and new: (out/'set.json').unlink(missing_ok=True)               # another try, with other landmarks, is welcome
     if not good: raise FacecompError(f"None of the {len(records)} photos could be used; the first says: {done[0][4]}")
-    with atomic(out/'report.csv') as p, p.open('w', newline='') as f:
+    with atomic(out/'report.csv') as p, p.open('w', newline='', encoding='utf-8') as f:
         w = csv.writer(f); w.writerow(['photo', 'left out because'])
-        w.writerows([str(r['path']), d[4]] for r, d in zip(records, done) if d[4])
+        w.writerows([_said(r['path']), _said(d[4])] for r, d in zip(records, done) if d[4])
     arrays = dict(name=np.array([d[0]+'.png' for _, d in good]), landmarks68=np.stack([d[1] for _, d in good]),
                   M=np.stack([d[2] for _, d in good]))
     if all(r['fit'] for r, _ in good): arrays |= {k: np.stack([r['fit'][k] for r, _ in good]) for k in ('params62', 'roi')}
@@ -214,7 +227,7 @@ class PreparedFaces:
         if not (self.root/'manifest.csv').exists():
             raise FacecompError(f"{root} holds no prepared set (manifest.csv is missing): make one with data_scripts/prepare.py, "
                                 "or finish the run that was broken off.")
-        head = json.loads((self.root/'set.json').read_text())
+        head = _head(self.root/'set.json')
         if head['format'] != FORMAT: raise FacecompError(f"{root} has format {head['format']}, this version reads {FORMAT}: prepare it again.")
         self.size, self.convention = head['size'], head['convention']
         rows = list(csv.DictReader((self.root/'manifest.csv').open())); self.total = len(rows)
@@ -226,6 +239,7 @@ class PreparedFaces:
         self.fields = np.load(self.root/'fields.npy', mmap_mode='r') if (self.root/'fields.npy').exists() else None
         ok = np.load(self.root/'fields_ok.npy') if (self.root/'fields_ok.npy').exists() else None
         self.has_field = ok[self.index] if ok is not None and len(ok) == self.total else np.full(len(self.rows), self.fields is not None)
+        if self.fields is not None: self.has_field = self.has_field & (self.index < len(self.fields))      # faces that came later have none
 
     def __len__(self): return len(self.rows)
     def fingerprint(self, fields=False):
@@ -251,6 +265,7 @@ class PreparedFaces:
     ) -> tuple: # C float32 (2,S,S), 0 outside the face; face mask float32 (S,S)
         "Dense field of face i; empty (no face anywhere) where `has_field` is False, because the fit was bad."
         if self.fields is None: raise FacecompError(f"{self.root} has no dense fields: make them with data_scripts/make_uv.py, or set uv_weight to 0.")
+        if self.index[i] >= len(self.fields): raise FacecompError(f"{self.root} has fields for its first {len(self.fields)} of {self.total} faces: run data_scripts/make_uv.py again.")
         return decode_field(self.fields[self.index[i]])
 
 # %% ../nbs/13_photos.ipynb #3829ae58

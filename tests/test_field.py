@@ -145,6 +145,18 @@ def test_make_uv_killed_and_resumed(tmp_path):
     done = subprocess.run([sys.executable, SCRIPTS/'make_uv.py', broken, '--jobs', '2'], capture_output=True, text=True, check=True)
     assert '400 faces, 0 of them left out' in done.stdout and stored(whole) == stored(broken)
 
+def test_make_uv_broken_off_at_the_end(tmp_path):
+    "The fields are in place already, the rest is not: made again, not stuck"
+    out = write_set(tmp_path/'set', 70); make = lambda: script('make_uv').make_uv(out, jobs=1, progress=False); make(); before = stored(out); part = out/'fields.part'
+    part.mkdir(); (part/'head.json').write_text((out/'uv.json').read_text()); np.save(part/'fits.npy', np.zeros(1)); (out/'uv.json').unlink()
+    make(); assert stored(out) == before and not part.exists()
+
+def test_fields_of_fewer_faces(tmp_path):
+    "A set that grew after its fields were made"
+    out = write_set(tmp_path/'set', 8); np.save(out/'fields.npy', np.ones((5, 2, 32, 32), np.uint16)); faces = PreparedFaces(out)
+    assert faces.has_field.tolist() == [True]*5+[False]*3 and faces.field(4)[1].all()
+    with pytest.raises(FacecompError, match='first 5 of 8'): faces.field(5)
+
 def test_make_uv_begins_anew_when_something_changed(tmp_path):
     out = write_set(tmp_path/'set', 70); script('make_uv').make_uv(out, jobs=1, progress=False); before = stored(out)
     with np.load(out/'landmarks.npz') as d: arrays = dict(d)

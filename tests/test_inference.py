@@ -281,7 +281,7 @@ def test_grey_palette_and_16_bit(tmp_path, cli):
     Image.fromarray(np.asarray(g).astype(np.uint16)*257).save(tmp_path/'deep.png'); g.convert('CMYK').save(tmp_path/'cmyk.jpg')
     code, said = cli(tmp_path, '-o', tmp_path/'out')
     assert code == 0 and '6 of 6' in said, said
-    assert all(Image.open(p).size == (100, 100) for p in (tmp_path/'out').iterdir())
+    assert all(Image.open(p).size == (100, 100) for p in (tmp_path/'out').glob('[!.]*'))
 
 def bad_files(folder):
     "name -> what the message must say"
@@ -312,7 +312,7 @@ def test_folder_with_three_bad_among_ten(tmp_path, cli):
     code, said = cli(src, '-o', tmp_path/'out')
     assert code != 0 and '7 of 10 completed' in said and '3 of 10' in said, said
     assert all(f in said for f in ('text.jpg', 'cut.jpg', 'bomb.png')) and 'notes.txt' not in said and '1 other file' in said
-    assert sorted(p.relative_to(tmp_path/'out').as_posix() for p in (tmp_path/'out').rglob('*') if p.is_file()) == \
+    assert sorted(p.relative_to(tmp_path/'out').as_posix() for p in (tmp_path/'out').rglob('[!.]*') if p.is_file()) == \
         sorted(['deeper/'*(i % 2)+f'{i}.png' for i in range(7)])
 
 def test_outputs_never_collide(tmp_path):
@@ -321,7 +321,7 @@ def test_outputs_never_collide(tmp_path):
     for f in 'one/a.png', 'one/a.jpg', 'two/a.png', 'two/A.webp', 'three.png': write_picture(tmp_path/f, x)
     jobs, _ = plan_outputs([tmp_path/'one', tmp_path/'two', tmp_path/'three.png', tmp_path/'one'/'a.png'], tmp_path/'out')
     targets = [str(t).lower() for _, t, _ in jobs]
-    assert len(jobs) == 6 and len(set(targets)) == 6 and all(t.endswith('.png') for t in targets)
+    assert len(jobs) == 5 and len(set(targets)) == 5 and all(t.endswith('.png') for t in targets)
     (tmp_path/'link').symlink_to(tmp_path/'one')
     for inputs, out in (([tmp_path/'one'/'a.png'], tmp_path/'one'/'a.png'), ([tmp_path/'one'], tmp_path/'one'), ([tmp_path/'one'/'a.png'], tmp_path/'link'/'a.png'),
                         ([tmp_path/'one'/'a.png'], tmp_path/'one'), ([tmp_path/'one', tmp_path/'two'], tmp_path/'two')):
@@ -477,6 +477,34 @@ def test_masks_and_landmarks_are_never_written_over(tmp_path, cli, monkeypatch):
     assert (tmp_path/'masks'/'a.png').read_bytes() == was and Image.open('photos/a.jpg').size == (128, 128) and not Path('out').exists()
     code, said = cli('photos', '--mask', 'photos/masks', '-o', 'out'); assert not code and '1 of 1 completed' in said          # the masks are no photos
 
+def test_the_users_own_pictures_stay(tmp_path, cli):
+    "A file where a result would go is replaced only if it is a result, or on demand"
+    x, _ = masked(size=96); own = tmp_path/'photos'/'sub'/'a.png'; write_picture(own, x); write_picture(tmp_path/'photos'/'a.jpg', x); was = own.read_bytes()
+    code, said = cli(tmp_path/'photos', '-o', own.parent, '--weights', tmp_path/'none')
+    assert code == 1 and str(own) in said and '--overwrite' in said and own.read_bytes() == was and said.count('\n') == 1         # before anything is loaded
+    for _ in range(2): assert cli(tmp_path/'photos', '-o', tmp_path/'out')[0] == 0
+    write_picture(tmp_path/'out'/'b.png', x); write_picture(tmp_path/'photos'/'b.png', x); assert cli(tmp_path/'photos', '-o', tmp_path/'out')[0] == 1
+    assert cli(tmp_path/'photos', '-o', tmp_path/'out', '--overwrite')[0] == 0 and cli(tmp_path/'photos', '-o', tmp_path/'out')[0] == 0
+
+def test_one_name_in_two_folders(tmp_path, cli, completer):
+    "Landmarks and masks of one are not the other's; the order of the folders changes no result's name"
+    photo, L = portrait('grace_hopper'); x, _ = occlude(photo, L, 'kn95', rng_for(0)); A, B = tmp_path/'A', tmp_path/'B'
+    for d in (A, B): write_picture(d/'x.png', x)
+    np.savez(tmp_path/'m.npz', name=np.array(['x.png']), landmarks68=L[None])
+    code, said = cli(A, B, '-o', tmp_path/'out', '--landmarks', tmp_path/'m.npz'); assert code == 1 and 'this one is A/x.png' in said and '0 of 2' in said
+    np.savez(tmp_path/'m.npz', name=np.array(['A/x.png', 'B/x.png', 'B/x.png']), landmarks68=np.stack([L, L, L+[3, 0, 0]]))
+    assert cli(A, B, '-o', tmp_path/'out', '--landmarks', tmp_path/'m.npz')[0] == 0
+    assert (read_picture(tmp_path/'out'/'A'/'x.png') == completer.complete(x, L)).all() and (read_picture(tmp_path/'out'/'B'/'x.png') == completer.complete(x, np.stack([L, L+[3, 0, 0]]))).all()
+    code, said = cli(B, A, '-o', tmp_path/'out', '--resume'); assert code == 0 and '2 were done before' in said
+    write_picture(tmp_path/'masks'/'x.png', np.zeros(x.shape, np.uint8)); code, said = cli(A, B, '-o', tmp_path/'other', '--mask', tmp_path/'masks'); assert code == 1 and '0 of 2' in said and 'A/x' in said
+    write_picture(tmp_path/'one'/'y.png', masked(size=96)[0]); (tmp_path/'masks'/'y.Png').write_bytes((tmp_path/'one'/'y.png').read_bytes())
+    assert 'has no mask' not in cli(tmp_path/'one', '-o', tmp_path/'other', '--mask', tmp_path/'masks')[1]
+
+def test_a_terminal_of_few_letters(tmp_path, monkeypatch):
+    import io, sys
+    write_picture(tmp_path/'\u0142.png', masked(size=60)[0]); out = io.TextIOWrapper(io.BytesIO(), 'cp1252'); monkeypatch.setattr(sys, 'stdout', out)
+    complete_main([str(tmp_path/'\u0142.png'), '-o', str(tmp_path/'y\u0142.png'), '--device', 'cpu']); out.flush(); assert b'y\\u0142.png' in out.buffer.getvalue()
+
 def test_folder_runs_say_their_notes(tmp_path, cli):
     x, _ = masked(size=128); m = np.zeros((128, 128), np.uint8); m[70:110, 40:90] = 255
     (tmp_path/'in').mkdir(); (tmp_path/'masks').mkdir()
@@ -492,6 +520,15 @@ def test_what_is_left_of_a_mask_is_said(completer):
     for kw in (dict(faces=[]), dict(crops=np.zeros((1, 2, 3))), dict(crops=np.zeros((0, 2, 3))), dict(landmarks=np.zeros((0, 68, 2)))):
         with pytest.raises(FacecompError): completer.complete_full(photo, **kw)
     with pytest.raises(FacecompError, match='Unknown option'): completer.predict(x, strenght=.2)
+
+def test_a_batch_keeps_each_pictures_own(completer):
+    photo, L = portrait('grace_hopper'); x, _ = occlude(photo, L, 'kn95', rng_for(0)); other = np.ascontiguousarray(x[20:, 10:]); pair = completer.complete_batch(iter([x, other]), landmarks=[L, L-[10, 20, 0]])
+    for p, l, q in zip((x, other), (L, L-[10, 20, 0]), pair): assert np.abs(completer.complete(p, l).astype(int)-q).max() <= 1
+    for kw, why in ((dict(landmarks=np.stack([L, L])), 'landmarks must be a list of 2'), (dict(batch=0), 'batch')):
+        with pytest.raises(FacecompError, match=why): completer.complete_batch([x, other], **kw)
+    assert (completer.complete(masked(size=128)[0], faces=np.int64(0), align='field') == completer.complete(masked(size=128)[0], faces=0, align='field')).all()
+    for kw in (dict(landmarks=L.ravel()), dict(landmarks=[None]), dict(crops=np.eye(3)), dict(strength=None)):
+        with pytest.raises(FacecompError, match=next(iter(kw))): completer.complete(x, **kw)
 
 def test_large_square_without_a_face(completer):
     with pytest.raises(NoFaceError): completer.complete_full(np.full((600, 600, 3), 128, np.uint8))

@@ -137,7 +137,7 @@ def test_scripts(prepared, packed, root, tmp_path, capsys):
     assert (tmp_path/'a.pack').read_bytes() == packed.read_bytes() and '76 faces' in capsys.readouterr().out
     script(root, 'unpack').main([str(tmp_path/'a.pack'), '-o', str(tmp_path/'b')])
     assert len(PreparedFaces(tmp_path/'b')) == 76 and 'with dense fields' in capsys.readouterr().out
-    for name, args in (('pack', [str(tmp_path/'none'), '-o', str(tmp_path/'c')]), ('unpack', [str(prepared/'set.json'), '-o', str(tmp_path/'c')])):
+    for name, args in (('pack', [str(tmp_path/'none'), '-o', str(tmp_path/'c')]), ('pack', [str(prepared), '-o', str(tmp_path/'c'), '--quality', '500']), ('unpack', [str(prepared/'set.json'), '-o', str(tmp_path/'c')])):
         with pytest.raises(SystemExit, match=f'^{name}: '):
             script(root, name).main(args)
 
