@@ -86,8 +86,8 @@ def _mask_for(masks, name, src, alone=True): # the mask of one picture: the file
 
 _LIST = '.facecomp-results' # in a folder of results: their names, a JSON string a line
 
-def _ours(out): # which files of this folder the command wrote
-    try: return {json.loads(l) for l in (Path(out)/_LIST).read_text().splitlines()}
+def _ours(out): # which files of this folder the command wrote; a last line may have been cut short
+    try: return {json.loads(l) for l in (Path(out)/_LIST).read_text().splitlines() if len(l) > 1 and l[0] == l[-1] == '"'}
     except (OSError, ValueError): return set()
 
 def _stop(*_): raise KeyboardInterrupt
