@@ -6,7 +6,7 @@
 __all__ = ['ROWS', 'plan_outputs', 'scales_sheet', 'complete_main']
 
 # %% ../nbs/71_command.ipynb #cac4349a
-import argparse, json, os, re, signal, sys, threading, time, warnings
+import argparse, contextlib, json, os, re, signal, sys, threading, time, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -87,8 +87,10 @@ def _mask_for(masks, name, src, alone=True): # the mask of one picture: the file
 _LIST = '.facecomp-results' # in a folder of results: their names, a JSON string a line
 
 def _ours(out): # which files of this folder the command wrote; a last line may have been cut short
-    try: return {json.loads(l) for l in (Path(out)/_LIST).read_text().splitlines() if len(l) > 1 and l[0] == l[-1] == '"'}
-    except (OSError, ValueError): return set()
+    lines, names = (Path(out)/_LIST).read_text().splitlines() if (Path(out)/_LIST).is_file() else [], set()
+    for l in lines:
+        with contextlib.suppress(ValueError): names.add(json.loads(l))
+    return names
 
 def _stop(*_): raise KeyboardInterrupt
 
