@@ -138,7 +138,7 @@ def template_protocol(
 ) -> dict: # template, medium (N,) int64 of each prepared picture; a, b (M,) int64 template ids, same (M,) bool of each comparison
     "IJB-C's 1:1 protocol; comparisons whose templates have no picture left are dropped, and counted in `dropped`. [P, Sec. 4.4]"
     faces, path = PreparedFaces(root), Path(root)/'template_pairs.txt'
-    if not path.exists() or 'template' not in faces.rows[0]: raise FacecompError(f"{root} is no prepared IJB-C (template_pairs.txt is missing): prepare it with the set 'ijbc'.")
+    if not path.exists() or 'template' not in faces.rows[0]: raise FacecompError(f"{root} is no prepared IJB-C (template_pairs.txt is missing): prepare it with the set 'ijbc', or make templates of a set's people with data_scripts/make_templates.py.")
     t, m = (np.array([int(r[k]) for r in faces.rows]) for k in ('template', 'medium'))
     try: P = np.loadtxt(path, dtype=np.int64, ndmin=2); assert P.shape[1] == 3
     except (ValueError, AssertionError): raise FacecompError(f"{path} must have three whole numbers in a line: template, template, 1 if one person.") from None
@@ -170,6 +170,16 @@ def _link(src, dst): # the same file under another name; where the disk can't do
     except OSError:
         with atomic(dst) as p: shutil.copyfile(src, p)
 
+def _begin_set(out, head): # folder of a set made of others' pictures; set.json
+    if (out/'set.json').exists() and json.loads((out/'set.json').read_text()) != head: raise FacecompError(f"{out} already holds another set: choose another folder.")
+    try: (out/'pictures').mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise FacecompError(f"Can't write to {out} ({e.strerror}): choose another folder.") from None
+    with atomic(out/'set.json') as f: f.write_text(json.dumps(head, indent=1))
+
+def _end_set(out, rows, landmarks, M): # the manifest comes last: without it there is no set
+    with atomic(out/'landmarks.npz') as f: np.savez(f, name=np.array([r['file'] for r in rows]), landmarks68=landmarks, M=M)
+    with atomic(out/'manifest.csv') as f, f.open('w', newline='') as t: w = csv.DictWriter(t, list(dict.fromkeys(k for r in rows for k in r)), restval=''); w.writeheader(); w.writerows(rows)
+
 def join_sets(
     roots:list, # prepared sets of one size and alignment, in folders of different names
     out:str|Path, # folder of the joined set; run again to resume
@@ -183,19 +193,13 @@ def join_sets(
         if (p.size, p.convention) != (first.size, first.convention):
             raise FacecompError(f"{p.root} holds {p.size}² pictures aligned as {p.convention['name']}, {first.root} {first.size}² as {first.convention['name']}: prepare them alike.")
     head = dict(format=FORMAT, set='+'.join(names), convention=first.convention, size=first.size, parts=[hashlib.sha256((r/'manifest.csv').read_bytes()).hexdigest() for r in roots])
-    if (out/'set.json').exists() and json.loads((out/'set.json').read_text()) != head: raise FacecompError(f"{out} already holds another set: choose another folder.")
-    try: (out/'pictures').mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise FacecompError(f"Can't write to {out} ({e.strerror}): choose another folder.") from None
-    rows, M = [], []
-    with atomic(out/'set.json') as f: f.write_text(json.dumps(head, indent=1))
+    _begin_set(out, head); rows, M = [], []
     for name, p in zip(names, parts):
         start = 1+max((r['identity'] for r in rows), default=-1); new = lambda f: f'{name}__{f}' if f else f
         for r in tqdm(p.rows, desc=name, unit='face', disable=not progress): _link(p.root/'pictures'/r['file'], out/'pictures'/new(r['file']))
         rows += [r | dict(file=new(r['file']), identity=start+int(r['identity'])) | ({'truth': new(r['truth'])} if 'truth' in r else {}) for r in p.rows]
         with np.load(p.root/'landmarks.npz') as d: M.append(d['M'])
-    with atomic(out/'landmarks.npz') as f: np.savez(f, name=np.array([r['file'] for r in rows]), landmarks68=np.concatenate([p.landmarks for p in parts]), M=np.concatenate(M))
-    with atomic(out/'manifest.csv') as f, f.open('w', newline='') as t: w = csv.DictWriter(t, list(dict.fromkeys(k for r in rows for k in r)), restval=''); w.writeheader(); w.writerows(rows)
-    return {n: len(p) for n, p in zip(names, parts)}
+    _end_set(out, rows, np.concatenate([p.landmarks for p in parts]), np.concatenate(M)); return {n: len(p) for n, p in zip(names, parts)}
 
 # %% ../nbs/13_sets.ipynb #fbe5bc2d
 _DRIVE, _FIGSHARE = 'https://drive.usercontent.google.com/download?confirm=t&id=', 'https://ndownloader.figshare.com/files/'
