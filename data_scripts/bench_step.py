@@ -1,12 +1,13 @@
 """The step of stage 2 as it is trained, against the same step written plainly, one after the other in one process.
 
-python data_scripts/bench_step.py [--preset small] [--data PREPARED] [--all] [--rounds 8] [--steps 30] [--threads 1] [--device cpu|cuda] [--set key=value …]
+python data_scripts/bench_step.py [--preset small] [--data PREPARED] [--all] [--rounds 8] [--steps 30] [--threads 1] [--device cpu|cuda] [--trace N] [--set key=value …]
 
 Ours: the trainer's own step with the preset's settings (bf16 where the machine has it, channels last, fused Adam; on a GPU compiled), VGG once a picture, the truth without gradient,
 the embedder's batch norms folded into its convolutions.
 Plain: fp32, contiguous, not compiled, every loss with its own resizing and its own VGG or embedder passes, the judge asked one layer at a time.
 VGG and the embedder are frozen in both. Both losses are compared first, in fp32, and their gradients, in float64. Also: pictures/s, share of the time the step waits for
 the loader, peak memory (each in a process of its own), and the floor: the step's multiply-adds over the rate that large matrix products reach here.
+With --trace, at the end, the N operations in which our step spends most of its time, and how many it starts.
 Without --data, procedural faces; without FACECOMP_DATA, a VGG with random weights (as slow as the real one).
 """
 import argparse, copy, json, resource, statistics, subprocess, sys, tempfile, time
@@ -22,6 +23,7 @@ from facecomp.faces import procedural_face
 from facecomp.identity import Embedder
 from facecomp.loop import StepBatches, make_accelerator, settle
 from facecomp.losses import CompletionLoss, gram, hinge_d, hinge_g, hole_crops, identity_loss, masked_l1
+from facecomp.metrics import number_from
 from facecomp.photos import PreparedFaces, encode_field, prepare
 from facecomp.trainer import CompletionTraining, uses_fields
 
@@ -139,6 +141,7 @@ def main():
     p.add_argument('--rounds', type=int, default=8, help='steps of each, alternating'); p.add_argument('--steps', type=int, default=30, help='steps with the real loader')
     p.add_argument('--threads', type=int, default=0, help="torch's CPU threads; the preset's by default"); p.add_argument('--set', nargs='+', action='extend', default=[], metavar='key=value')
     p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', choices=('cpu', 'cuda'))
+    p.add_argument('--trace', type=number_from(1), metavar='N', help='also list the N operations that take most of our step')
     p.add_argument('--part', choices=('ours', 'plain'), help=argparse.SUPPRESS); p.add_argument('--root', help=argparse.SUPPRESS)
     a = p.parse_args()
     with tempfile.TemporaryDirectory() as tmp: run(a, a.data or a.root or drawn_set(Path(tmp), preset(a.preset).net.size))
@@ -180,6 +183,17 @@ def run(a, root):
     stage.net = eager; macs, best = count.get_total_flops()/2, rate(dev, dtype, n_by(gpu))
     print(f'floor: {macs/1e9:.1f} G multiply-adds a step over {best/1e9:.0f} G/s ({n_by(gpu)}² matrix products, {str(dtype)[6:]}) = {1e3*macs/best:.0f} ms; ours takes {(ours if gpu else cpu)*best/macs:.1f} times that')
     print(f"peak memory: ours {peak['ours']:.0f} MB, plain {peak['plain']:.0f} MB"+('' if gpu else ' (whole process)'))
+    if a.trace: print(trace(lambda: stage.step(b, 0), dev, a.trace))
+
+
+def trace(f, dev, n):
+    "The n operations in which one call of f spends most of its time, as markdown; on a GPU, its time and not the processor's"
+    from torch.profiler import ProfilerActivity, profile
+    gpu = dev.type == 'cuda'; took = lambda e: e.self_device_time_total if gpu else e.self_cpu_time_total
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]) as p: f(); wait(dev)
+    ops = sorted((e for e in p.key_averages() if took(e) > 0), key=took, reverse=True); whole = sum(map(took, ops))
+    return '\n'.join([f"{whole/1e3:.0f} ms in {sum(e.count for e in ops):,} operations", '| operation | times | ms | share |', '|---|---|---|---|',
+                      *(f'| {e.key[:60]} | {e.count} | {took(e)/1e3:.1f} | {took(e)/whole:.0%} |' for e in ops[:n])])
 
 
 def n_by(gpu): return 8192 if gpu else 1024
