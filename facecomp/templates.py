@@ -75,15 +75,17 @@ def person_templates(
     data:str|Path, # prepared set that says who is who, with several photos of a person
     out:str|Path, # folder of the set of templates; run again to resume
     least:int=4, # photos that a person must have, 2 or more
+    most:int=None, # photos of a template, the first of its half; all by default
 ) -> dict: # people, pictures, comparisons
     "Each person's photos, in the order of their names, halved: the gallery's template (the larger half), the probe's; all galleries against all probes. Raises FacecompError for fewer than two such people, and for another set's folder. [C: in IJB-C's place]"
     if least < 2: raise FacecompError(f"A person needs a photo for the gallery and one for the probe: least must be 2 or more, not {least}.")
+    if most is not None and most < 1: raise FacecompError(f"A template needs a photo: most must be 1 or more, not {most}.")
     faces, out, photos = PreparedFaces(data), Path(out), {}
     for i, r in enumerate(faces.rows): photos.setdefault(int(r['identity']), []).append(i)
     photos = [sorted(v, key=lambda i: faces.rows[i]['file']) for _, v in sorted(photos.items()) if len(v) >= least]
     if len(photos) < 2: raise FacecompError(f"Of the people in {data} {len(photos)} have {least} or more photos, and two are needed: take another set, or fewer photos.")
-    _begin_set(out, dict(format=FORMAT, set='templates', convention=faces.convention, size=faces.size, least=least, of=hashlib.sha256((faces.root/'manifest.csv').read_bytes()).hexdigest()))
-    at = [(i, 2*k+(j >= (len(v)+1)//2)) for k, v in enumerate(photos) for j, i in enumerate(v)]; n = len(photos)
+    _begin_set(out, dict(format=FORMAT, set='templates', convention=faces.convention, size=faces.size, least=least, most=most, of=hashlib.sha256((faces.root/'manifest.csv').read_bytes()).hexdigest()))
+    at = [(i, 2*k+side) for k, v in enumerate(photos) for side, half in enumerate((v[:(len(v)+1)//2], v[(len(v)+1)//2:])) for i in half[:most]]; n = len(photos)
     for i, _ in at: _link(faces.root/'pictures'/faces.rows[i]['file'], out/'pictures'/faces.rows[i]['file'])
     with atomic(out/'template_pairs.txt') as f: f.write_text(''.join(f'{2*a} {2*b+1} {int(a == b)}\n' for a in range(n) for b in range(n)))
     with np.load(faces.root/'landmarks.npz') as d: M = d['M'][faces.index[[i for i, _ in at]]]

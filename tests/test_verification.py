@@ -1,5 +1,6 @@
 "Verification against scikit-learn and against the slow way; on real faces where there are some."
-import csv, importlib.util, warnings
+import csv, importlib.util, subprocess, sys, warnings
+from pathlib import Path
 from unittest.mock import patch
 import numpy as np, pytest, torch
 from facecomp.contest import export_method
@@ -175,6 +176,19 @@ def test_one_network_is_what_it_was(people, tmp_path, capsys):
     with pytest.raises(SystemExit, match='another evaluation'): ask(tmp_path/'many', str(people/'dfnet'))
     with pytest.raises(SystemExit, match='NAME=RUN'): ask(tmp_path/'x', str(people/'dfnet'), str(people/'dfnet'))
     assert not (tmp_path/'x').exists()
+
+def test_templates_of_a_set_from_the_shell(people, tmp_path, capsys):
+    "Two photos a person, a template each: the same scores as photo against photo"
+    root = Path(__file__).resolve().parents[1]; run = lambda *a: subprocess.run([sys.executable, 'data_scripts/make_templates.py', people/'set', '-o', tmp_path/'t', *a], cwd=root, capture_output=True, text=True)
+    r = run(); assert r.returncode == 1 and '0 have 4 or more photos' in r.stderr and not (tmp_path/'t').exists()
+    r = run('--least', '2'); assert r.returncode == 0 and '6 people with 12 photos, 36 comparisons' in r.stdout, r.stdout+r.stderr
+    r = run('--least', '3'); assert r.returncode == 1 and 'two are needed' in r.stderr
+    r = run('--least', '2', '--most', '1'); assert r.returncode == 1 and 'already holds another set' in r.stderr
+    main(['templates', '--data', str(tmp_path/'t'), '--embedder', f"facexzoo:{people/'pixels_12.pt'}", '--weights', str(people/'dfnet'), '--masks', 'n95', '--out', str(tmp_path/'o'), '--device', 'cpu'])
+    main(['verify', '--data', str(people/'set'), '--embedder', f"facexzoo:{people/'pixels_12.pt'}", '--weights', str(people/'dfnet'), '--masks', 'n95', '--out', str(tmp_path/'v'), '--device', 'cpu'])
+    with np.load(tmp_path/'o'/'scores.npz') as t, np.load(tmp_path/'v'/'scores.npz') as v:
+        one = t['same']; assert one.sum() == 6 and (t['templates'][one] == np.stack([2*np.arange(6), 2*np.arange(6)+1], 1)).all()
+        for k in ('untouched', 'masked', 'completed'): np.testing.assert_allclose(t[k][:, one], v[k][:, v['same']], atol=1e-5)
 
 # ---- real faces ----
 
