@@ -424,6 +424,7 @@ def test_printed_sentences():
     probes = ('untouched', 'masked', 'completed', 'both')
     fid = lambda k: stored('fid', method='ours', mask=k)['fid']; from facecomp.occlude import TEST_MASKS; from facecomp.occluders import L2SFO
     low, high = (f([float(fid(k)) for k in TEST_MASKS]) for f in (min, max)); t = stored('quality_templates', method='ours', mask='all'); f = stored('field', weights='ours'); b = stored('field', weights='before')
+    gain = [100*float(stored('verification_templates', probe='completed − masked', mask='average')['tpr_at_fpr_0.01'+e]) for e in ('', '_low', '_high')]
     templates, both = [t[k] for k in ('psnr', 'ssim', 'lpips', 'psnr_hole')], [probe('both − masked', k) for k in ('auc', 'auc_low', 'auc_high')]
     checks = [
         (card(), r'\*\*'+N+r'\*\* \('+N+' to '+N+r' by mask\)', [fid('average'), low, high]),
@@ -435,6 +436,8 @@ def test_printed_sentences():
         (readme(), f'it has {N} dB, SSIM {N}, LPIPS {N}, and {N} dB in a hole', templates),
         (readme(), rf'\(AUC {N} and {N}; the interval of the difference, {N} to {N},', [probe('completed', 'auc'), probe('masked', 'auc'), probe('completed − masked', 'auc_low'), probe('completed − masked', 'auc_high')]),
         (readme(), rf'shown both, it does better \({N}\)', [probe('both', 'auc')]),
+        (readme(), rf'completion gains {N} points of TPR at FPR 1 % \({N} to {N}\)', gain), (card(), rf'completion alone is {N} points \({N} to {N}\)', gain),
+        (card(), rf'TPR at FPR 1 % {N} masked, {N} completed, {N} both', [100*float(stored('verification_templates', probe=p, mask='average')['tpr_at_fpr_0.01']) for p in probes[1:]]),
         *((md, rf'{N} on visible face pixels, {N} inside the hole', [f['outside'], f['inside']]) for md in (readme(), card())),
         (readme(), rf'the true one by {N} \(IoU\); on the background the prediction is {N} ', [f['iou'], f['background']]),
         (card(), rf'\(the weights before: {N}, {N}\)', [b['outside'], b['inside']]),
