@@ -30,8 +30,7 @@ class Input:
     eye:tuple                 # where the eye centre lies in its input, pixels (x, y)
     mouth:tuple               # where the centre of the mouth corners lies
     def __post_init__(self):
-        if self.color not in ('rgb', 'bgr',
-                              'grey'): raise FacecompError(f"color must be 'rgb', 'bgr' or 'grey', not {self.color!r}.")
+        if self.color not in ('rgb', 'bgr', 'grey'): raise FacecompError(f"color must be 'rgb', 'bgr' or 'grey', not {self.color!r}.")
         if self.size < 1 or not self.scale or self.eye == self.mouth:
             raise FacecompError(f"An embedder can't have the input {self}.")
 
@@ -139,8 +138,7 @@ class Embedder(nn.Module):
         conv:Convention|str|dict='lightcnn', # how the pictures given to us are aligned
     ):
         super().__init__()
-        if isinstance(show,
-                      str) and show not in INPUTS: raise FacecompError(f"Unknown input {show!r}: there are {', '.join(INPUTS)}.")
+        if isinstance(show, str) and show not in INPUTS: raise FacecompError(f"Unknown input {show!r}: there are {', '.join(INPUTS)}.")
         for p in net.parameters(): p.requires_grad_(False)
         self.net, self.show = net, INPUTS[show] if isinstance(show, str) else show
         self.conv = Convention(**conv) if isinstance(conv, dict) else convention(conv); self.eval()
