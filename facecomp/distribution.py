@@ -124,7 +124,7 @@ def _matrix(x, device): # all features at once, double
     return x
 
 def _balls(x, k, chunk): return torch.cat([torch.cdist(b, x).kthvalue(k+1, 1).values for b in x.split(chunk)])       # (N,) radii; the nearest is the feature itself
-def _share(x, of, rad, chunk): return torch.cat([(torch.cdist(b, of) <= rad).any(1) for b in x.split(chunk)]).float().mean().item()      # of x inside any ball
+def _share(x, of, rad, chunk): return torch.cat([(torch.cdist(b, of) <= rad).any(1) for b in x.split(chunk)]).double().mean().item()      # of x inside any ball
 
 def precision_recall(
     real, fake, # features (N,D) each: array, tensor, or an iterable of batches (B,D)

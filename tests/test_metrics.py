@@ -151,6 +151,16 @@ def test_too_few_pictures_warn(monkeypatch):
     with pytest.raises(FacecompError, match='more than 3'): precision_recall(rng.normal(size=(3, 8)), rng.normal(size=(9, 8)))
     with pytest.raises(FacecompError, match='not numbers'): fid(np.full((9, 2), np.inf), np.ones((9, 2)))
 
+def test_the_check_on_photos_can_fail(monkeypatch, root):
+    "check_metrics: precision, recall, AUC and TPR beside another's on clouds that lie apart; what is a little wrong is seen"
+    pytest.importorskip('sklearn', reason='scikit-learn is not installed: pip install scikit-learn')
+    spec = importlib.util.spec_from_file_location('check_metrics', root/'data_scripts'/'check_metrics.py'); script = importlib.util.module_from_spec(spec); spec.loader.exec_module(script)
+    rng = np.random.default_rng(0); a = rng.normal(size=(120, 6)); b = a+.8*rng.normal(size=a.shape); b[7] = a[7]
+    def rows(): return {n: (x.item(), y.item()) for n, x, y in (*script.balls(a, b), *script.pairs(a, b))}
+    got = rows(); assert list(got) == list(script.LIMITS)[4:] and all(abs(x-y) < script.LIMITS[n] for n, (x, y) in got.items()) and all(.2 < x < 1 for x, _ in got.values()), got
+    monkeypatch.setattr(script, 'precision_recall', lambda r, f, k: precision_recall(r, f, k-1)); monkeypatch.setattr(script, 'auc', lambda s, y: script.tpr_at(s, y, .5)); monkeypatch.setattr(script, 'tpr_at', lambda s, y, x, plain=script.tpr_at: plain(s, y, 1.5*x))
+    assert all(abs(x-y) > 1e-3 for x, y in rows().values())
+
 # ---- Inception ----
 
 @pytest.fixture(scope='module')
