@@ -18,7 +18,7 @@ from facecomp.metrics import lpips_net, net_for, psnr, ssim
 from facecomp.photos import PreparedFaces, TestFaces, spread_over, turns
 from facecomp.verification import auc, tpr_at
 
-LIMITS = dict(PSNR=1e-4, SSIM=1e-4, LPIPS=1e-4, FID=1e-3) | dict.fromkeys(('precision', 'recall', 'AUC', 'TPR at FPR 1 %', 'TPR at FPR 0.1 %'), 1e-9) # dB, –, –, share, –
+LIMITS = dict(PSNR=1e-4, SSIM=1e-4, LPIPS=1e-4, FID=1e-3) | dict.fromkeys(('precision', 'recall', 'precision of other photos', 'recall of other photos', 'AUC', 'TPR at FPR 1 %', 'TPR at FPR 0.1 %'), 1e-9) # dB, –, –, share, –
 
 
 @torch.no_grad()
@@ -65,7 +65,7 @@ def clouds(a, b, file):
     for name, centres in (('FID', True), ('FID, resized as in TensorFlow 1', False)):
         look = inception_features(file, centres=centres); got = [torch.cat([look(x) for x in tqdm(tensors(p).split(20), desc=name, leave=False)]) for p in (a, b)]
         with warnings.catch_warnings(): warnings.simplefilter('ignore'); yield name, np.array([fid(*got)]), np.array([want])
-    yield from balls(*(f.double().numpy() for f in got)); yield from pairs(*(f.double().numpy() for f in got))
+    r, f = (x.double().numpy() for x in got); yield from balls(r, f); yield from ((n+' of other photos', *v) for n, *v in balls(r[::2], f[1::2])); yield from pairs(r, f)
 
 
 def balls(r, f, k=3):
