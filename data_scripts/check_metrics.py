@@ -1,6 +1,6 @@
-"""PSNR, SSIM, LPIPS and FID as we compute them, against scikit-image, lpips and pytorch-fid, on the same pictures.
+"""PSNR, SSIM, LPIPS, FID, AUC and TPR as we compute them, against scikit-image, lpips, pytorch-fid and scikit-learn, and precision and recall by brute force, on the same pictures.
 
-    pip install scikit-image lpips pytorch-fid
+    pip install scikit-image lpips pytorch-fid scikit-learn
     python data_scripts/check_metrics.py --data prepared/utkface --file INCEPTION [--pictures 200] [--weights WEIGHTS] [--threads 1]
 
 Test faces under the nine masks in turn, and what the weights make of them, as bytes. The largest difference of any picture, of FID the relative one,
@@ -13,11 +13,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np, torch
 from tqdm.auto import tqdm
 from facecomp.core import FacecompError, to_tensor, to_uint8, write_picture
-from facecomp.distribution import fid, inception_features, inception_weights
+from facecomp.distribution import fid, inception_features, inception_weights, precision_recall
 from facecomp.metrics import lpips_net, net_for, psnr, ssim
 from facecomp.photos import PreparedFaces, TestFaces, spread_over, turns
+from facecomp.verification import auc, tpr_at
 
-LIMITS = dict(PSNR=1e-4, SSIM=1e-4, LPIPS=1e-4, FID=1e-3) # dB, –, –, share
+LIMITS = dict(PSNR=1e-4, SSIM=1e-4, LPIPS=1e-4, FID=1e-3) | dict.fromkeys(('precision', 'recall', 'precision of other photos', 'recall of other photos', 'AUC', 'TPR at FPR 1 %', 'TPR at FPR 0.1 %'), 1e-9) # dB, –, –, share, –
 
 
 @torch.no_grad()
@@ -54,7 +55,7 @@ def looks(a, b):
 
 @torch.no_grad()
 def clouds(a, b, file):
-    "FID: pytorch-fid from files to the number, with the same weights; and what TensorFlow 1's resize, our default, makes of it"
+    "FID: pytorch-fid from files to the number, with the same weights; and what TensorFlow 1's resize, our default, makes of it. On its features, the rest"
     import pytorch_fid.fid_score as score, pytorch_fid.inception as inception
     with patch.object(inception, 'load_state_dict_from_url', lambda *a, **k: inception_weights(file)), warnings.catch_warnings(): warnings.simplefilter('ignore'); net = inception.InceptionV3()
     with tempfile.TemporaryDirectory() as d, patch.object(score, 'tqdm', lambda x: tqdm(x, desc='pytorch-fid', leave=False)):
@@ -64,6 +65,24 @@ def clouds(a, b, file):
     for name, centres in (('FID', True), ('FID, resized as in TensorFlow 1', False)):
         look = inception_features(file, centres=centres); got = [torch.cat([look(x) for x in tqdm(tensors(p).split(20), desc=name, leave=False)]) for p in (a, b)]
         with warnings.catch_warnings(): warnings.simplefilter('ignore'); yield name, np.array([fid(*got)]), np.array([want])
+    r, f = (x.double().numpy() for x in got); yield from balls(r, f); yield from ((n+' of other photos', *v) for n, *v in balls(r[::2], f[1::2])); yield from pairs(r, f)
+
+
+def balls(r, f, k=3):
+    "Precision and recall by every distance there is: one subtraction, one square, one sum each"
+    apart = lambda a, b: np.array([np.sqrt(((b-x)**2).sum(1)) for x in a])
+    inside = lambda a, b: (apart(a, b) <= np.array([np.sort(np.delete(row, i))[k-1] for i, row in enumerate(apart(b, b))])).any(1).mean()     # of a in a ball about one of b; the k-th nearest other one
+    with warnings.catch_warnings(): warnings.simplefilter('ignore'); got = precision_recall(torch.tensor(r), torch.tensor(f), k)
+    for name, want in dict(precision=inside(f, r), recall=inside(r, f)).items(): yield name, np.array([got[name]]), np.array([want])
+
+
+def pairs(a, b):
+    "AUC and TPR: does completion j show truth i? Every i with every j, by the cosine of their features"
+    from sklearn.metrics import roc_auc_score, roc_curve
+    unit = lambda v: v/np.linalg.norm(v, axis=1, keepdims=True); score, same = (unit(a) @ unit(b).T).ravel(), np.eye(len(a), dtype=bool).ravel()
+    yield 'AUC', np.array([auc(score, same)]), np.array([roc_auc_score(same, score)]); f, t, _ = roc_curve(same, score, drop_intermediate=False)
+    for x in (.01, .001):
+        with warnings.catch_warnings(): warnings.simplefilter('ignore'); yield f'TPR at FPR {100*x:g} %', np.array([tpr_at(score, same, x)]), np.array([t[f <= x].max()])       # the step of the curve there
 
 
 def main(argv=None):
@@ -77,7 +96,7 @@ def main(argv=None):
         for name, ours, theirs in (r for part in (pixels(good, bad), looks(good, bad), clouds(good, bad, a.file)) for r in part):
             off = np.abs(ours/theirs-1 if name.startswith('FID') else ours-theirs).max(); most = LIMITS.get(name); far += [name] if most and not off < most else []
             print(f"| {name} | {ours.mean():.5f} | {theirs.mean():.5f} | {off:.1e}{' of it' if name.startswith('FID') else ''} | {'–' if most is None else f'{most:.0e}'} |", flush=True)
-    except ImportError as e: sys.exit(f'check_metrics: {e.name} is not installed: pip install scikit-image lpips pytorch-fid')
+    except ImportError as e: sys.exit(f'check_metrics: {e.name} is not installed: pip install scikit-image lpips pytorch-fid scikit-learn')
     except FacecompError as e: sys.exit(f'check_metrics: {e}')
     if far: sys.exit(f"check_metrics: too far off: {', '.join(far)}")
 

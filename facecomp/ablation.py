@@ -20,7 +20,7 @@ from .checkpoint import last_checkpoint, load_weights
 from .loop import FREE
 from .trainer import train
 from .metrics import Several, known_by, lpips_net, lpips_option, picture_scores, warn_of_few, write_tex
-from .distribution import fid, inception_features
+from .distribution import fid, inception_features, known_weights
 
 # %% ../nbs/65_ablation.ipynb #1faca771
 ROWS = {'full': [], 'no-stage1': ['init='], 'no-identity': ['loss.identity_weight=0'], 'no-adversarial': ['loss.adversarial_weight=0'],
@@ -140,11 +140,14 @@ def _scoring(a, b): # lines: where they were scored otherwise; older notes don't
     x, y = (dict(n.get('how') or {}, data=n.get('data')) for n in (a, b)); silent = {k for k in ('data', 'file') if not (x.get(k) and y.get(k))}
     return [f'{k}: {x.get(k)} → {y.get(k)}' for k in {**x, **y} if x.get(k) != y.get(k) and k not in silent]
 
+def _note(file): # what scores.json holds; an older one says 'auto' where Inception's weights stand now
+    n = json.loads(file.read_text()); how = n.get('how') or {}; n |= dict(how=how | dict(file=known_weights())) if how.get('file') == 'auto' else {}; return n
+
 def _notes(out): # folder → note, in the order of the table; lines about folders that have none
     notes, left = {}, []
     for run in sorted({f.parent for n in ('config.json', 'scores.json') for f in out.glob('*/'+n)}):
         try:
-            n = json.loads((run/'scores.json').read_text()); n['config'] = _plain(n['config']); row, seed = n['scores']['row'], n['scores']['seed']; row_settings(row)
+            n = _note(run/'scores.json'); n['config'] = _plain(n['config']); row, seed = n['scores']['row'], n['scores']['seed']; row_settings(row)
             if run.name == f'{row}_{seed}': notes[run.name] = n
             else: left.append(f'{run.name}: it holds {row}_{seed}, under another name')
         except FileNotFoundError: left.append(f'{run.name}: not finished')
@@ -192,7 +195,7 @@ def ablate(
     if not todo: raise FacecompError("There is nothing to train: name rows and seeds.")
     as_note = lambda c, row, seed: dict(config=_plain(asdict(c)), data=known_by(Path(data)/'manifest.csv'), how=how, scores=dict(row=row, seed=seed))
     for row, seed, c in todo:
-        run, now = out/f'{row}_{seed}', as_note(c, row, seed); note = run/'scores.json'; had = json.loads(note.read_text()) if note.exists() else None
+        run, now = out/f'{row}_{seed}', as_note(c, row, seed); note = run/'scores.json'; had = _note(note) if note.exists() else None
         begun = json.loads((run/'config.json').read_text()) if not had and last_checkpoint(run) and (run/'config.json').exists() else None
         diff = _settings(now | dict(config=_plain(had['config'] if had else begun)), now) if had or begun else []
         if diff: raise FacecompError(f"{run} was made with other settings ({'; '.join(diff)}): choose another folder"+('.' if had else ', or finish it with those.'))
@@ -226,7 +229,7 @@ def main(argv=None):
             for l in left: print(f'left out: {l}', file=sys.stderr)
         else:
             [row_settings(r) for r in a.rows or []]; cfg = override(preset(a.preset), a.settings); judge = Judge(a.data, a.faces, a.file, a.alexnet or not a.no_lpips, pick_device(a.device))      # before the first row is trained
-            how = dict(faces=a.faces, spread=True, fid=bool(a.file), lpips=known_by(a.alexnet) if a.alexnet else not a.no_lpips, **(dict(file=known_by(a.file)) if a.file else {}))
+            how = dict(faces=a.faces, spread=True, fid=bool(a.file), lpips=known_by(a.alexnet) if a.alexnet else not a.no_lpips, **(dict(file=known_weights(a.file)) if a.file else {}))
             runs = ablate(a.data, a.out, cfg, a.rows, a.seeds, a.encoder, judge, how)
         print(ablation_table(runs), *([Path(a.out)/'sweep.png'] if _swept(runs) else []), sep='\n')
     except FacecompError as e: sys.exit(f'facecomp-eval ablation: {e}')

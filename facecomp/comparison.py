@@ -17,8 +17,8 @@ from .occlude import TEST_MASKS
 from .occluders import L2SFO
 from .photos import PreparedFaces, TestFaces, spread_over, turns
 from .contest import load_method
-from .metrics import METRICS, FeatureTable, Several, _job, _job_key, evaluate, known_by, lpips_net, lpips_option, mask_names, masks_option, net_for, number_from, same_job, warn_of_few, weights_given, write_tex
-from .distribution import fid, inception_features
+from .metrics import METRICS, FeatureTable, Several, _job, _job_key, evaluate, lpips_net, lpips_option, mask_names, masks_option, net_for, number_from, same_job, warn_of_few, weights_given, write_tex
+from .distribution import fid, inception_features, known_weights
 
 # %% ../nbs/66_comparison.ipynb #9e9d1670
 def paired_interval(
@@ -85,7 +85,7 @@ def compare(
     if with_lpips: lpips_net(with_lpips)                                                        # is it there? Asked before the first method; evaluate opens it again
     jobs = {out/n: _job(faces, path, names, with_lpips, ('ours',), False) for n, (_, path) in nets.items()}
     if look is not None:
-        job = dict(manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=names, faces=len(picked), features=name or str(features), file=None if callable(features) else known_by(file))
+        job = dict(manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=names, faces=len(picked), features=name or str(features), file=None if callable(features) else known_weights(file))
         jobs |= {out/'truth': job} | {out/n/'features': dict(weights=path) | job for n, (_, path) in nets.items()}
     for check in (_job_key, lambda at, job: same_job(at, **job)):                           # none is another's, before one of them is begun
         for at, job in jobs.items(): check(at, job)

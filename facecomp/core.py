@@ -23,7 +23,7 @@ def read_picture(
     path:str|Path|Image.Image, # a file in any format Pillow knows, or a PIL picture
     max_pixels:int=MAX_PIXELS, # refuse pictures with more pixels than this
 ) -> np.ndarray: # uint8 (H,W,3), RGB 0…255, turned upright
-    "Read a photo: EXIF turn applied, grey and palette widened, transparency laid on white, 16 bit cut to 8. FacecompError, with the file's name, if it isn't there, isn't whole, isn't a picture, holds floats, or is too large. [C]"
+    "Read a photo: EXIF turn applied, grey and palette widened, transparency laid on white, 16 bit cut to 8; 32 bit by the numbers they hold, up to 255 or up to 65,535. FacecompError, with the file's name, if it isn't there, isn't whole, isn't a picture, holds floats or other numbers, or is too large. [C]"
     name = 'the picture' if isinstance(path, Image.Image) else str(path)
     try:
         if isinstance(path, (str, os.PathLike)) and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)): raise FacecompError(f"{name} is a pipe or a device, not a picture.")
@@ -31,10 +31,12 @@ def read_picture(
         if im.width*im.height > max_pixels:
             raise FacecompError(f"{name} has {im.width}×{im.height} pixels, more than the {max_pixels:,} allowed: "
                                 "make it smaller first.")
-        im = ImageOps.exif_transpose(im)
+        kind, im = im.format, ImageOps.exif_transpose(im)
         if im.mode == 'F': raise FacecompError(f"{name} holds floating-point numbers, whose white nobody knows: save it with 8 or 16 bits.")
         if im.mode.startswith('I;16') or im.mode == 'I':
-            im = Image.fromarray((np.asarray(im).astype(np.float32)/257).clip(0, 255).round().astype(np.uint8))
+            a = np.asarray(im); deep = im.mode != 'I' or kind in ('PNG', 'PPM') or a.max() > 255      # mode I: older Pillows' 16-bit PNG; else white is what the numbers say
+            if a.min() < 0 or a.max() > 65535: raise FacecompError(f"{name} holds numbers from {a.min()} to {a.max()}, whose white nobody knows: save it with 8 or 16 bits.")
+            im = Image.fromarray((a.astype(np.float32)/(257 if deep else 1)).round().astype(np.uint8))
         if im.mode in ('RGBA', 'LA', 'PA') or 'transparency' in im.info:
             im = im.convert('RGBA'); im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
         return np.array(im.convert('RGB'))

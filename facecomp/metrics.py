@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'FILLS', 'METHODS_FROM', 'FEW', 'FIELD', 'SEVERAL', 'TABLES', 'psnr', 'ssim', 'lpips_net', 'mean_face',
-           'paste_mean', 'inpaint', 'known_by', 'same_job', 'mask_names', 'picture_scores', 'net_for', 'evaluate',
-           'latex', 'write_tex', 'warn_of_few', 'summarise', 'markdown_table', 'field_score', 'evaluate_field',
-           'claim_room', 'FeatureTable', 'weights_given', 'result_sheet', 'Several', 'number_from', 'masks_option',
-           'lpips_option', 'main']
+           'paste_mean', 'inpaint', 'known_by', 'Known', 'same_job', 'mask_names', 'picture_scores', 'net_for',
+           'evaluate', 'latex', 'write_tex', 'warn_of_few', 'summarise', 'markdown_table', 'field_score',
+           'evaluate_field', 'claim_room', 'FeatureTable', 'weights_given', 'result_sheet', 'Several', 'number_from',
+           'masks_option', 'lpips_option', 'main']
 
 # %% ../nbs/60_metrics.ipynb #9e181e40
 import argparse, csv, functools, hashlib, importlib, json, math, os, re, sys, warnings
@@ -116,11 +116,15 @@ def known_by(
     "What a job remembers of a file: its content, wherever it lies. [C]"
     return hashlib.sha256(Path(where).read_bytes()).hexdigest()[:16] if Path(str(where)).is_file() else str(where)
 
+class Known(str):
+    "What a job remembers of a file; `older`: what an older job.json may say in its place. [C]"
+    older = None
+
 def _job_key(out, job): # what job.json says of it; FacecompError if it says something else
-    key = json.dumps({k: known_by(v) if isinstance(v, Path) else v for k, v in job.items()})
+    key, old = (json.dumps({k: known_by(v) if isinstance(v, Path) else word(v) for k, v in job.items()}) for word in (lambda v: v, lambda v: getattr(v, 'older', None) or v))
     if not (out/'job.json').exists():
         if found := [n for n in ('pictures.csv', 'fields.csv', 'features.npy') if (out/n).exists()]: raise FacecompError(f"{out} holds a {found[0]} without job.json, which would say what it is of: choose another --out.")
-    elif (was := (out/'job.json').read_text()) != key: raise FacecompError(f"{out} holds another evaluation (other {_unlike(was, key)}): choose another --out.")
+    elif (was := (out/'job.json').read_text()) not in (key, old): raise FacecompError(f"{out} holds another evaluation (other {_unlike(was, key)}): choose another --out.")
     return key
 
 def _unlike(was, now): # keys in which two jobs differ

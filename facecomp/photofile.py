@@ -83,6 +83,7 @@ def _from_pillow(im): # -> pixels, alpha of an 8-bit picture, and a message or N
     if im.mode == 'F' or im.mode == 'I':
         a = np.asarray(im).astype(np.float64)
         if not np.isfinite(a).all() or a.min() < 0: raise FacecompError("The picture holds numbers below 0, infinite, or none at all: save it with 8 or 16 bits.")
+        if im.mode == 'I' and a.max() > 65535: raise FacecompError(f"The picture holds numbers up to {a.max():.0f}, whose white nobody knows: save it with 8 or 16 bits.")
         top = (65535 if a.max() > 255 else 255) if im.mode == 'I' else 1 if a.max() <= 1 else 255   # what white is, nobody says
         return (a/top*255).clip(0, 255).round().astype(np.uint8)[..., None], None, f"numbers of kind {im.mode} became 8 bits"
     if im.mode in ('CMYK', 'LAB', 'YCbCr', 'HSV'): said = f"{im.mode} became RGB"

@@ -7,7 +7,7 @@ __all__ = ['ENDINGS', 'LAYOUTS', 'READERS', 'KEEP', 'SIZES', 'PEOPLE', 'LEAST', 
            'turns', 'PreparedFaces', 'encode_field', 'decode_field', 'mirror_field', 'TestFaces']
 
 # %% ../nbs/13_photos.ipynb #e7c0186f
-import contextlib, csv, hashlib, json, shutil, warnings, zlib
+import contextlib, csv, functools, hashlib, json, multiprocessing, shutil, signal, warnings, zlib
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -141,6 +141,26 @@ def _prepare_one(job):
     except FacecompError as e: return r['name'], None, None, 0., str(e)
     except Exception as e: return r['name'], None, None, 0., f'{type(e).__name__}: {e}'          # whatever one photo does, the others go on
 
+_WORKER = dict(stop=None, busy=False) # of a process of the pool
+
+def _begin(stop): # in each process: Ctrl-C, which all of them get, breaks off the photo at hand; one that waits is sent home by the pool
+    def halt(*_):
+        if _WORKER['busy']: raise KeyboardInterrupt
+    _WORKER['stop'] = stop; signal.signal(signal.SIGINT, halt)
+
+def _unless_stopped(f, job):
+    if _WORKER['stop'].is_set(): raise KeyboardInterrupt
+    try: _WORKER['busy'] = True; return f(job)
+    finally: _WORKER['busy'] = False
+
+@contextlib.contextmanager
+def _workers(jobs): # a pool that leaves undone what isn't begun when the block is left; None for a single job
+    if jobs < 2: yield None; return
+    stop = multiprocessing.Event()
+    with ProcessPoolExecutor(jobs, initializer=_begin, initargs=(stop,)) as pool:
+        try: yield pool
+        finally: stop.set()
+
 def prepare(
     kind:str, # which reader
     root:str|Path, # source folder
@@ -171,12 +191,12 @@ def prepare(
     if diff: raise FacecompError(f"{out} already holds a set prepared otherwise ({diff}): choose another folder.")
     need, no = [r['landmarks'] is None for r in records], None
     try:
-        with ProcessPoolExecutor(jobs) if jobs > 1 else contextlib.nullcontext() as pool:
+        with _workers(jobs) as pool:
             if any(need) and progress: print(f"{sum(need):,} of {len(need):,} photos come without landmarks: face-alignment looks for them, some 0.6 s each.")
-            if any(need): no = pool.submit(_no_detector, detector).result() if pool else _no_detector(detector)      # asked for once, not by every photo
+            if any(need): no = pool.submit(_unless_stopped, _no_detector, detector).result() if pool else _no_detector(detector)      # asked for once, not by every photo
             if no and all(need): raise FacecompError(no)
             with atomic(out/'set.json') as p: p.write_text(json.dumps(head, indent=1))
-            work = [(r, c, size, out, detector, no) for r in records]; each = pool.map(_prepare_one, work, chunksize=32) if pool else map(_prepare_one, work)
+            work = [(r, c, size, out, detector, no) for r in records]; each = pool.map(functools.partial(_unless_stopped, _prepare_one), work, chunksize=32) if pool else map(_prepare_one, work)
             done = list(tqdm(each, total=len(work), desc=f'prepare {kind}', unit='photo', disable=not progress))
     except BrokenProcessPool: raise FacecompError("A worker was killed, probably for lack of memory: run again with fewer --jobs to go on.") from None
     good = [(r, d) for r, d in zip(records, done) if d[4] is None]
@@ -202,8 +222,9 @@ def spread_over(
     n:int, # how many there are
     k:int=None, # how many are wanted; all by default
 ) -> list: # k of 0…n-1, the first and the last among them
-    "Evenly spread picks, nobody's choice. [C]"
-    return list(range(n)) if k is None or k >= n else np.linspace(0, n-1, max(k, 1)).round().astype(int).tolist()
+    "Evenly spread picks, nobody's choice. FacecompError for k below 1. [C]"
+    if k is not None and k < 1: raise FacecompError(f"{k} of {n} can't be picked: name 1 or more, or None for all.")
+    return list(range(n)) if k is None or k >= n else np.linspace(0, n-1, k).round().astype(int).tolist()
 
 def turns(
     picked:list, # faces, as spread_over gives them
@@ -215,7 +236,7 @@ def turns(
 
 # %% ../nbs/13_photos.ipynb #ececec3d
 class PreparedFaces:
-    "A prepared set, one split of it; pictures are decoded when asked for. FacecompError if there is none, or of another format, or the split is empty. [C]"
+    "A prepared set, one split of it; pictures are decoded when asked for. FacecompError if there is none, or of another format, or the split is empty, or limit is below 1. [C]"
     def __init__(self,
         root:str|Path, # the prepared folder
         split:str=None, # 'train', 'val' or 'test'; all by default
@@ -224,6 +245,7 @@ class PreparedFaces:
         spread:bool=False, # these so many evenly over the split instead
     ):
         self.root = Path(root)
+        if limit is not None and limit < 1: raise FacecompError(f"A limit of {limit} leaves no face: name 1 or more, or None for all.")
         if not (self.root/'manifest.csv').exists():
             raise FacecompError(f"{root} holds no prepared set (manifest.csv is missing): make one with data_scripts/prepare.py, "
                                 "or finish the run that was broken off.")

@@ -15,8 +15,8 @@ from .core import FacecompError, atomic, pick_device, read_picture, rng_for, to_
 from .occluders import L2SFO
 from .photos import PreparedFaces, spread_over
 from .sets import OccludedPairs
-from .metrics import FILLS, METRICS, SEVERAL, FeatureTable, Several, _lpips_job, evaluate, known_by, lpips_net, lpips_option, mask_names, masks_option, net_for, number_from, picture_scores, result_sheet, same_job, warn_of_few, weights_given, write_tex
-from .distribution import METHODS as FID_OF, evaluate_fid, fid, inception_features, open_features, precision_recall, realism
+from .metrics import FILLS, METRICS, SEVERAL, FeatureTable, Several, _lpips_job, evaluate, lpips_net, lpips_option, mask_names, masks_option, net_for, number_from, picture_scores, result_sheet, same_job, warn_of_few, weights_given, write_tex
+from .distribution import METHODS as FID_OF, evaluate_fid, fid, inception_features, known_weights, open_features, precision_recall, realism
 
 # %% ../nbs/64_tables.ipynb #5ef1d572
 ENOUGH = 1000 # pictures below which FID is left out [C]
@@ -88,7 +88,7 @@ def evaluate_pairs(
     out, pairs = Path(out), OccludedPairs(data); faces, at = pairs.faces, spread_over(len(pairs), limit); net, w = net_for(faces, weights); net = net.to(device)
     if features is not None and len(at) < ENOUGH: features = None; warnings.warn(f"FID is left out: {len(at):,} of {len(pairs):,} pictures are too few, it takes {ENOUGH:,}.", stacklevel=2)
     look = features if features is None or callable(features) else inception_features(file).to(device); lp = lpips_net(with_lpips).to(device) if with_lpips else None          # before the first pair
-    same_job(out, weights=w, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', lpips=_lpips_job(with_lpips), features=name or str(features), file=known_by(file) if features == 'inception' else None, pairs=len(at))
+    same_job(out, weights=w, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', lpips=_lpips_job(with_lpips), features=name or str(features), file=known_weights(file) if features == 'inception' else None, pairs=len(at))
     D = look(pairs[0]['y'][None].to(device)).shape[1] if look else 1; scores, vectors = FeatureTable(out/'scores', (len(at), 2, 5)), FeatureTable(out/'features', (len(at), 3, D))
     for n in tqdm(np.flatnonzero(~(scores.done.all(1) & vectors.done.all(1))), disable=not progress, desc='pairs', unit='picture'):
         b = {k: v[None].to(device) for k, v in pairs[at[n]].items()}; pics = [b['x'], net(b['x']).pictures[0].float().clamp(0, 1)]; share = (b['valid']*(b['hole'] > .5)).mean()
@@ -157,7 +157,7 @@ def _real_job(faces, photos, features, limit, references, file, name): # places 
     worn = [i for i, r in enumerate(faces.rows) if r.get('masked', '1') != '0']; at = [worn[k] for k in spread_over(len(worn), limit)]       # RMFD has bare faces beside the masked ones
     if not worn: raise FacecompError(f"{faces.root} holds no masked photos: all its rows say masked=0.")
     two = spread_over(len(photos), 2*(references or len(at)))
-    return at, two, dict(features=name or str(features), file=None if callable(features) else known_by(file), cut='both', manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', reference=photos.root/'manifest.csv', masked=len(at), faces=len(two), **(dict(worn=len(worn)) if len(worn) < len(faces) else {}))
+    return at, two, dict(features=name or str(features), file=None if callable(features) else known_weights(file, features), cut='both', manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', reference=photos.root/'manifest.csv', masked=len(at), faces=len(two), **(dict(worn=len(worn)) if len(worn) < len(faces) else {}))
 
 def _real_jobs(out, w, shared, job): return {shared: job, out: dict(weights=w) | job | dict(features_of='completed')} if shared else {out: dict(weights=w) | job} # for job.json
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import cv2, numpy as np, pytest, torch
 from facecomp.align import similarity, warp_picture
 from facecomp.core import ASSETS, FacecompError, portrait, read_picture, to_tensor
-from facecomp.distribution import INCEPTION, evaluate_fid, fid, inception_features, inception_weights, precision_recall, realism
-from facecomp.metrics import FEW, TABLES, FeatureTable, evaluate, lpips_net, main, mask_names, psnr, ssim, summarise, warn_of_few
+from facecomp.distribution import INCEPTION, evaluate_fid, fid, inception_features, inception_weights, known_weights, precision_recall, realism
+from facecomp.metrics import FEW, TABLES, FeatureTable, evaluate, known_by, lpips_net, main, mask_names, psnr, ssim, summarise, warn_of_few
 from facecomp.occlude import TEST_MASKS
 from facecomp.occluders import ANCHORS, L2SFO, MaskTemplates
 
@@ -151,6 +151,16 @@ def test_too_few_pictures_warn(monkeypatch):
     with pytest.raises(FacecompError, match='more than 3'): precision_recall(rng.normal(size=(3, 8)), rng.normal(size=(9, 8)))
     with pytest.raises(FacecompError, match='not numbers'): fid(np.full((9, 2), np.inf), np.ones((9, 2)))
 
+def test_the_check_on_photos_can_fail(monkeypatch, root):
+    "check_metrics: precision, recall, AUC and TPR beside another's on clouds that lie apart; what is a little wrong is seen"
+    pytest.importorskip('sklearn', reason='scikit-learn is not installed: pip install scikit-learn')
+    spec = importlib.util.spec_from_file_location('check_metrics', root/'data_scripts'/'check_metrics.py'); script = importlib.util.module_from_spec(spec); spec.loader.exec_module(script)
+    rng = np.random.default_rng(0); a = rng.normal(size=(120, 6)); b = a+.8*rng.normal(size=a.shape); b[7] = a[7]
+    def rows(): return {n: (x.item(), y.item()) for n, x, y in (*script.balls(a, b), *script.pairs(a, b))}
+    got = rows(); assert set(got) < set(script.LIMITS) and len(got) == 5 and all(abs(x-y) < script.LIMITS[n] for n, (x, y) in got.items()) and all(.05 < x < .995 for x, _ in got.values()), got
+    monkeypatch.setattr(script, 'precision_recall', lambda r, f, k: precision_recall(r, f, 1)); monkeypatch.setattr(script, 'auc', lambda s, y: script.tpr_at(s, y, .5)); monkeypatch.setattr(script, 'tpr_at', lambda s, y, x, plain=script.tpr_at: plain(s, y, 3*x))
+    assert all(abs(x-y) > 1e-3 for x, y in rows().values())
+
 # ---- Inception ----
 
 @pytest.fixture(scope='module')
@@ -265,6 +275,24 @@ def test_a_cut_line_is_made_again(drawn, tmp_path):
     class Slow(list):
         def __contains__(self, x): raise AssertionError('asked once a row')
     assert summarise(tmp_path, Slow([0, 1])) == res
+
+def test_auto_and_its_file_are_one_job(drawn, tmp_path, monkeypatch):
+    "--file auto and the same file by its path; an older job.json that says auto; another file is refused, and nothing is downloaded"
+    def no(*a, **k): raise AssertionError('a download')
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path/'hub')); monkeypatch.setattr(torch.hub, 'load_state_dict_from_url', no); look = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten())
+    for n, v in dict(open_features=lambda *a: look, _fid_table=lambda out, data, *a: np.array(data)).items(): monkeypatch.setattr(f'facecomp.distribution.{n}', v)
+    for kind, name in (('inception', INCEPTION[0].rsplit('/', 1)[1]), ('vgg', 'vgg16-397923af.pth')):
+        assert known_weights(features=kind)[:8] == name.rsplit('-', 1)[1][:8] and known_weights(features=kind).older == 'auto'              # nothing there yet
+        mine, other, at, out = tmp_path/'mine.pth', tmp_path/'other.pth', tmp_path/'hub'/'checkpoints'/name, tmp_path/kind; at.parent.mkdir(parents=True, exist_ok=True)
+        mine.write_text(kind); at.write_text(kind); other.write_text('another')
+        run = lambda file: evaluate_fid(drawn, kind, out=out, masks=('n95',), methods=('occluded',), file=file, progress=False); job = out/'job.json'
+        first = run('auto'); said = job.read_text(); assert known_by(mine) in said and np.array_equal(run(mine), first) and job.read_text() == said
+        old = said.replace(known_by(mine), 'auto')
+        for file in (mine, 'auto'): job.write_text(old); assert np.array_equal(run(file), first) and job.read_text() == said
+        for was in (said, old):
+            job.write_text(was)
+            with pytest.raises(FacecompError, match='other file'): run(other)
+            assert job.read_text() == was
 
 # ---- the command ----
 

@@ -8,10 +8,12 @@ from facecomp.faces import procedural_face
 from facecomp.field import embedded_model, load_bfm
 from facecomp.fit import fit_landmarks
 from facecomp.mesh import rasterize
+from facecomp.metrics import evaluate
 from facecomp.networks import NetConfig
 from facecomp.occlude import LOOK, check_mix, draw_grey, mask_texture
 from facecomp.occluders import draw_object
-from facecomp.photos import PreparedFaces, prepare, read_set
+from facecomp.photofile import read_photo
+from facecomp.photos import PreparedFaces, prepare, read_set, spread_over
 from facecomp.samples import TrainFaces
 
 QUAD, TWO = np.array([[[0., 0, 0], [8, 0, 0], [0, 8, 0], [8, 8, 0]]]), np.array([[0, 1, 2], [1, 3, 2]])
@@ -48,6 +50,33 @@ def test_attributes_of_another_mesh(attrs):
 def test_a_corner_without_depth_draws_nothing():
     hole = QUAD.copy(); hole[0, 3, 2] = np.nan; _, mask, z = rasterize(hole, TWO, np.ones((4, 1)), (8, 8), 'none')
     assert np.isfinite(z[mask]).all() and 0 < mask.sum() < rasterize(QUAD, TWO, np.ones((4, 1)), (8, 8), 'none')[1].sum()
+
+
+def test_how_deep_a_picture_is(tmp_path, monkeypatch):
+    "8 and 16 bits from files another library wrote; 32-bit numbers by what they hold; what an older Pillow calls a 16-bit PNG"
+    import cv2
+    ramp = np.arange(256).reshape(16, 16); shown = lambda a: np.repeat(np.round(a).astype(np.uint8)[..., None], 3, 2); same = lambda p, a: np.array_equal(read_picture(p), shown(a))
+    for k in (1, 7, 257): cv2.imwrite(str(tmp_path/f'{k}.png'), (ramp*k).astype(np.uint16)); assert Image.open(tmp_path/f'{k}.png').mode == 'I;16' and same(tmp_path/f'{k}.png', ramp*k/257), k
+    cv2.imwrite(str(tmp_path/'8.png'), ramp.astype(np.uint8)); assert same(tmp_path/'8.png', ramp)
+    for k, want in ((1, ramp), (2, ramp*2/257), (257, ramp)):
+        Image.fromarray((ramp*k).astype(np.int32)).save(tmp_path/f'{k}.tif'); assert Image.open(tmp_path/f'{k}.tif').mode == 'I' and same(tmp_path/f'{k}.tif', want), k
+    for bad in (ramp*258, ramp-1, ramp-2**31):
+        Image.fromarray(bad.astype(np.int32)).save(tmp_path/'bad.tif')
+        with pytest.raises(FacecompError, match='bad.tif holds numbers from .*8 or 16 bits'): read_picture(tmp_path/'bad.tif')
+    with pytest.raises(FacecompError, match='white nobody knows'): read_photo(Image.fromarray((ramp*258).astype(np.int32)))
+    def older(path): im = opened(path); kind = im.format; im = im.convert('I'); im.format = kind; return im
+    opened = Image.open; monkeypatch.setattr(Image, 'open', older)                                     # as until Pillow 10
+    for k in (1, 7, 257): assert same(tmp_path/f'{k}.png', ramp*k/257), k
+
+
+def test_a_limit_is_one_or_more(tmp_path):
+    drawn(tmp_path)(); assert spread_over(9, 1) == [0] and spread_over(0) == [] and len(PreparedFaces(tmp_path/'set', limit=1)) == 1
+    for k in (0, -1):
+        with pytest.raises(FacecompError, match='1 or more'): spread_over(9, k)
+        for spread in (False, True):
+            with pytest.raises(FacecompError, match='1 or more'): PreparedFaces(tmp_path/'set', limit=k, spread=spread)
+        with pytest.raises(FacecompError, match='1 or more'): evaluate(tmp_path/'set', out=tmp_path/'out', limit=k, with_lpips=False, progress=False)
+    assert not (tmp_path/'out').exists()
 
 
 def test_pictures(tmp_path):

@@ -14,7 +14,7 @@ import torch
 from facecomp.config import override, preset
 from facecomp.core import write_picture
 from facecomp.faces import procedural_face
-from facecomp.photos import prepare
+from facecomp.photos import PreparedFaces, prepare
 from facecomp.trainer import last_checkpoint, load_checkpoint, train
 from states import flat
 
@@ -106,3 +106,44 @@ def test_tensorboard_says_what_the_log_says(photos, tmp_path):
     for name in ('loss', 'grad', 'rec1'):
         got = board.Scalars(name)
         assert [e.step for e in got] == [10, 20, 30, 40] and np.allclose([e.value for e in got], [float(r[name]) for r in rows], rtol=1e-5)
+
+
+def running(group):
+    "Processes of a group that still run"
+    found = []
+    for p in os.listdir('/proc'):
+        try:
+            state, _, pgrp = open(f'/proc/{p}/stat').read().rpartition(')')[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if int(pgrp) == group and state != 'Z': found.append(int(p))
+    return found
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/stat'), reason='needs /proc')
+@pytest.mark.parametrize('whom', ['all', 'parent'])
+def test_prepare_interrupted_and_resumed(whom, photos, tmp_path, root):
+    "Ctrl-C, which reaches the workers too, or a signal to the command alone: it ends within a photo or two, in one sentence, with nothing half done and nobody left"
+    (tmp_path/'src').mkdir()
+    write_picture(tmp_path/'big.png', np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), np.uint8))
+    with np.load(photos/'marks.npz') as d: marks = d['landmarks68'][:1]*15
+    names = [f'{i:03}.png' for i in range(150)]
+    for n in names: os.link(tmp_path/'big.png', tmp_path/'src'/n)
+    np.savez(tmp_path/'marks.npz', name=names, landmarks68=np.repeat(marks, 150, 0))
+    args = [sys.executable, str(root/'data_scripts'/'prepare.py'), 'folder', '--root', str(tmp_path/'src'), '--out', str(tmp_path/'set'), '--landmarks', str(tmp_path/'marks.npz'), '--size', '64', '--jobs', '2']
+    there = tmp_path/'set'/'pictures'
+    with open(tmp_path/'said', 'wb') as f: p = subprocess.Popen(args, stdout=f, stderr=f, start_new_session=True)
+    end = time.time()+300
+    while time.time() < end and p.poll() is None and len(list(there.glob('[!.]*.png')) if there.exists() else []) < 4:
+        time.sleep(.005)
+    begun, since = len(list(there.glob('[!.]*.png'))), time.time()
+    (os.killpg if whom == 'all' else os.kill)(p.pid, signal.SIGINT)
+    try: p.wait(timeout=200)
+    finally: left = running(p.pid); [os.kill(k, signal.SIGKILL) for k in left]
+    done, took = {f: f.stat().st_mtime_ns for f in there.glob('[!.]*.png')}, time.time()-since
+    said = (tmp_path/'said').read_text()
+    assert p.returncode == 1 and said.splitlines()[-1] == 'prepare: interrupted; run again to go on' and 'Traceback' not in said, said
+    assert not left and not list(there.glob('.*')) and not (tmp_path/'set'/'manifest.csv').exists()
+    assert begun <= len(done) <= begun+30, (begun, len(done), took)                          # each of two processes has 32 photos to do, of which it finishes the one at hand; some were finished since they were counted
+    subprocess.run([*args, '--limit', str(len(done)+2)], check=True, capture_output=True)
+    assert all(f.stat().st_mtime_ns == t for f, t in done.items()) and len(PreparedFaces(tmp_path/'set')) == len(done)+2

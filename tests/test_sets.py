@@ -1,6 +1,8 @@
 "The paper's sets from outside: real layouts in small, splits, broken trees, pairs and templates, a download that is cut"
-import hashlib, http.server, io, json, subprocess, sys, tarfile, threading, warnings, zipfile
+import csv, hashlib, http.server, io, json, struct, subprocess, sys, tarfile, threading, warnings, zipfile, zlib
+from pathlib import Path
 import numpy as np, pytest
+from PIL import Image
 from facecomp import sets
 from facecomp.config import override, preset
 from facecomp.contest import train_method
@@ -139,6 +141,36 @@ def test_wrong_trees(tmp_path, faces):
     head = 'file,split,identity,occluder,truth\n'
     for n, (rows, text) in enumerate((('file,split\nx,train\n', 'no column identity, occluder, truth'), (head+'no.png,train,a,cup,clean/a.png\n', "line 2 .* 'no.png'"), (head+'occluded/x.png,dev,a,cup,clean/a.png\n', "'dev'"),
             (head+'occluded/x.png,train,a,cup,clean/a.png\noccluded/y.png,test,a,cup,clean/a.png\n', 'two splits'))): refused('l2sfo', l2sfo(tmp_path/f'l{n}', faces, rows), text)
+
+def spoilt(folder, pic):
+    "Names of files that each break a decoder in another way, some of them late"
+    def png(w, h, depth=8, kind=2, data=b'', crc=0):
+        chunk = lambda k, d: struct.pack('>I', len(d))+k+d+struct.pack('>I', zlib.crc32(k+d)+crc)
+        return b'\x89PNG\r\n\x1a\n'+chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, depth, kind, 0, 0, 0))+chunk(b'IDAT', data or zlib.compress(bytes(99)))+chunk(b'IEND', b'')
+    def coded(kind, **kw): f = io.BytesIO(); Image.fromarray(pic).save(f, kind, **kw); return f.getvalue()
+    jpg = coded('JPEG', quality=95); exif = lambda b: jpg[:2]+b'\xff\xe1'+struct.pack('>H', len(b)+8)+b'Exif\0\0'+b+jpg[2:]
+    files = {'empty.png': b'', 'text.jpg': b'hello', 'bomb.png': png(60_000, 60_000), 'large.png': png(12_000, 9_000), 'endless.png': png(2**31-1, 2**31-1), 'nothing.png': png(0, 0), 'flat.png': png(64, 0), 'lies.png': png(96, 96), 'odd.png': png(96, 96, 3), 'crc.png': png(96, 96, crc=1),
+             'zlib.png': png(96, 96, data=b'no zlib at all'), 'text_bomb.png': (p := coded('PNG'))[:33]+struct.pack('>I', len(z := b'a\0\0'+zlib.compress(bytes(80_000_000))))+b'zTXt'+z+struct.pack('>I', zlib.crc32(b'zTXt'+z))+p[33:],
+             'no_size.bmp': b'BM'+bytes(52), 'no_size.tif': b'II*\0\x08\0\0\0\0\0', 'no_end.tif': b'MM\0*\xff\xff\xff\xff', 'loop.tif': b'II*\0\x08\0\0\0\0\0\x08\0\0\0', 'zeros.jpg': jpg[:len(jpg)//2]+bytes(200),
+             **{f'cut.{k}': (b := coded(f, **kw))[:int(.6*len(b))] for k, f, kw in (('png', 'PNG', {}), ('jpg', 'JPEG', {}), ('webp', 'WEBP', {}), ('bmp', 'BMP', {}), ('tif', 'TIFF', dict(compression='tiff_lzw')))}}
+    files |= {f'exif{i}.jpg': exif(b) for i, b in enumerate((b'no TIFF', b'II*\0\xff\xff\xff\x7f', b'MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\xff\xff\xff\xff\0\0\0\x40', b'II*\0\x08\0\0\0\x01\0\x12\x01\x05\0\x01\0\0\0\xff\xff\0\0', b'II*\0\x08\0\0\0\xff\xff'))}
+    for n, b in files.items(): (folder/n).write_bytes(b)
+    Image.fromarray(np.full((96, 96), .5, np.float32)).save(folder/'floats.tif'); (folder/'gone.png').symlink_to(folder/'nowhere.png')
+    return [*files, 'floats.tif', 'gone.png']
+
+@pytest.mark.parametrize('jobs', [1, 2])
+def test_broken_photos_among_good_ones(jobs, tmp_path, faces):
+    "Each of them is told in the report or read after all; the good ones are ready, and the run comes to its end, twice with the same result"
+    good = [f'good{i}.png' for i in range(4)]; lay(tmp_path/'src', good, faces); bad = spoilt(tmp_path/'src', faces[0].picture); names = good+bad
+    np.savez(tmp_path/'m.npz', name=names, landmarks68=np.stack([faces[i % 4].landmarks if i < 4 else faces[0].landmarks for i in range(len(names))]))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')                                                                    # Pillow's, of bombs and of camera data
+        first = prepare('folder', tmp_path/'src', tmp_path/'set', size=64, landmarks=tmp_path/'m.npz', jobs=jobs, progress=False); report = (tmp_path/'set'/'report.csv').read_text()
+        again = prepare('folder', tmp_path/'src', tmp_path/'set', size=64, landmarks=tmp_path/'m.npz', jobs=jobs, progress=False)
+    rows = {Path(r['photo']).name: r['left out because'] for r in csv.DictReader(report.splitlines())}; ready_ = {p.name for p in (tmp_path/'set'/'pictures').iterdir()}
+    assert first == again and report == (tmp_path/'set'/'report.csv').read_text() and set(good) <= ready_ and first['done'] == len(ready_) and first['done']+len(rows) >= len(names)-1
+    must = {n for n in bad if not n.startswith(('exif', 'crc', 'text_bomb'))}; assert must <= set(rows), must-set(rows)                # the others may be read or not
+    assert not any('Error:' in why for why in rows.values()) and all(n in why for n, why in rows.items()), rows             # a sentence of ours, with the photo's name
 
 # downloads
 
