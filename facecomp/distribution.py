@@ -157,10 +157,10 @@ def precision_recall(
 ) -> dict: # precision, recall, f1, each in [0,1]
     "Share of fakes among the real and of reals among the fakes, streaming; warns below 5,000 pictures. [P, Table 2: F1; R: torch-fidelity]"
     r, f = _rows(real), _rows(fake); n = min(len(r), len(f))
+    if r.shape[1] != f.shape[1]: _unlike(f.shape[1], r.shape[1])
     if n <= k: raise FacecompError(f"A ball to neighbour number {k} needs more than {k} pictures in each set, not {n}.")
     if n < FEW: warnings.warn(f"Precision and recall of {n:,} pictures: the balls are wide and both come out too high; "
                                 "compare only with numbers from as many pictures.", stacklevel=2)
-    if r.shape[1] != f.shape[1]: _unlike(f.shape[1], r.shape[1])
     (q, R), (p, F) = ((torch.zeros(len(x), dtype=torch.bool, device=device), _balls(x, k, chunk, device)) for x in (r, f))       # inside any ball so far? And the own ball
     for i, a in _blocks(f, chunk, device):
         for j, b in _blocks(r, chunk, device): d = torch.cdist(a, b); p[i] |= (d <= R[j]).any(1); q[j] |= (d <= F[i, None]).any(0)
@@ -177,10 +177,10 @@ def realism(
 ) -> np.ndarray: # (M,) ≥ 0, above 1 = inside a ball
     "How deep each fake lies inside the manifold of the real, streaming; warns below 5,000 real pictures. [P, Table 2; R: Kynkäänniemi 2019]"
     r, f = _rows(real), _rows(fake); pw = 2 if squared else 1
+    if r.shape[1] != f.shape[1]: _unlike(f.shape[1], r.shape[1])
     if len(r) <= k: raise FacecompError(f"A ball to neighbour number {k} needs more than {k} real pictures, not {len(r)}.")
     if len(r) < FEW: warnings.warn(f"Realism by {len(r):,} real pictures: the balls are wide and what lies beside them comes out too high; "
                                      "compare only with numbers from as many pictures.", stacklevel=2)
-    if r.shape[1] != f.shape[1]: _unlike(f.shape[1], r.shape[1])
     rad = _balls(r, k, chunk, device)**pw; keep = rad <= (float(np.percentile(rad.cpu().numpy(), 50)) if prune else torch.inf); best = torch.zeros(len(f), dtype=torch.float64, device=device)
     for i, a in _blocks(f, chunk, device):
         for j, b in _blocks(r, chunk, device):

@@ -137,6 +137,31 @@ def test_realism_by_its_definition(pictures, squared):
     with pytest.warns(UserWarning, match='Realism by 200 real pictures'): got = realism(a, b, squared=squared)
     np.testing.assert_allclose(got, slow, rtol=1e-6)
 
+def test_features_stream(pictures, tmp_path):
+    "From a map of the file that can't be written to, as it lies in a table of several versions; from tensors; from batches of any size: the same, at most as many rows at once as are allowed"
+    class Map:
+        def __init__(self, x): self.x, self.shape, self.most = x, x.shape, 0
+        def __len__(self): return len(self.x)
+        def __getitem__(self, at): got = self.x[at]; self.most = max(self.most, len(got)); return got
+    a, b = (features(p).astype(np.float32) for p in pictures)
+    np.save(tmp_path/'f.npy', np.stack([a, b], 1))
+    t = np.load(tmp_path/'f.npy', mmap_mode='r')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        warnings.filterwarnings('ignore', '.*compare only')
+        for f in (precision_recall, realism):
+            want = f(a, b)
+            for chunk in (1, 13, 100, 1024):
+                x, y = Map(t[:, 0]), Map(t[:, 1])
+                for got in (f(x, y, chunk=chunk), f(torch.tensor(a), iter(np.array_split(b, 7)), chunk=chunk), f((torch.tensor(v) for v in np.array_split(a, 199)), t[:, 1], chunk=chunk)):
+                    if f is realism: np.testing.assert_allclose(got, want, rtol=1e-9)
+                    else: assert got == want
+                assert x.most == y.most == min(chunk, N)
+        assert fid(t[:, 0], t[:, 1]) == pytest.approx(fid(a, b), rel=1e-9)
+    for bad in ((a, b[:, 1:]), (a, b[0]), ([a, a[:, 1:]], b), (a, [])):
+        for f in (precision_recall, realism):
+            with pytest.raises(FacecompError, match="can't be compared|Features come as|no features"): f(*bad)
+
 def test_too_few_pictures_warn(monkeypatch):
     rng = np.random.default_rng(0)
     monkeypatch.setattr('facecomp.distribution.FEW', 9)
