@@ -130,13 +130,14 @@ FEW = 5000 # pictures below which balls are so wide that precision and recall co
 
 def _rows(x): # (N,D) as it lies, read block by block; batches can be had only once: they go into a temporary file, (N,D) float64
     if hasattr(x, 'shape'): return _flat(x)
-    file, n, D = tempfile.TemporaryFile(), 0, None                                               # gone as soon as nobody reads it any more
-    for b in x:
-        b = _double(b, 'cpu').numpy(); D = D or b.shape[1]; n += len(b)
-        if b.shape[1] != D: _unlike(b.shape[1], D)
-        file.write(np.ascontiguousarray(b))
-    if not n: raise FacecompError("There are no features.")
-    file.flush(); return np.memmap(file, np.float64, 'r+', shape=(n, D))
+    with tempfile.TemporaryFile() as file: # gone as soon as nobody reads its map any more
+        n, D = 0, None
+        for b in x:
+            b = _double(b, 'cpu').numpy(); D = D or b.shape[1]; n += len(b)
+            if b.shape[1] != D: _unlike(b.shape[1], D)
+            file.write(np.ascontiguousarray(b))
+        if not n: raise FacecompError("There are no features.")
+        file.flush(); return np.memmap(file, np.float64, 'r+', shape=(n, D))
 
 def _blocks(x, chunk, device, start=0): return ((slice(i, i+chunk), _double(x[i:i+chunk], device)) for i in range(start, len(x), chunk))      # places, features
 
