@@ -8,19 +8,29 @@ __all__ = ['INCEPTION', 'OFFICIAL', 'FEW', 'METHODS', 'COLUMNS', 'fid', 'incepti
            'markdown_table', 'main']
 
 # %% ../nbs/63_distribution.ipynb #e440a645
-import argparse, csv, sys, tempfile, warnings
+import argparse, csv, importlib, sys, tempfile, warnings
 from pathlib import Path
 import numpy as np, torch, torch.nn as nn
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, pick_device, to_tensor, to_uint8
 from .occlude import TEST_MASKS
 from .photos import PreparedFaces, TestFaces, spread_over
-from .metrics import FeatureTable, Known, Several, inpaint, known_by, mask_names, masks_option, net_for, number_from, same_job, write_tex
-
+from .metrics import SEVERAL, FeatureTable, Known, Several, inpaint, known_by, mask_names, masks_option, net_for, number_from, same_job, weights_given, write_tex
 
 # %% ../nbs/63_distribution.ipynb #f39a8159
 def _batches(x): # (N,D) array or tensor, or an iterable of batches (B,D) → batches
     return (x[i:i+1024] for i in range(0, len(x), 1024)) if hasattr(x, 'shape') else x
+
+def _flat(x):
+    if len(x.shape) != 2: raise FacecompError(f"Features come as (pictures, numbers), not as {tuple(x.shape)}.")
+    return x
+
+def _double(b, device): # a batch, array or tensor, as double
+    b = _flat(b if torch.is_tensor(b) else torch.as_tensor(np.require(b, requirements='CW'))).to(device).double()      # C, W: as torch wants it; copied only where it isn't
+    if not b.isfinite().all(): raise FacecompError("Some features are not numbers.")
+    return b
+
+def _unlike(d, D): raise FacecompError(f"Features of {d} and of {D} numbers can't be compared.")
 
 def fid(
     real, fake, # features (N,D) each: array, tensor, memory map, or an iterable of batches (B,D)
@@ -31,10 +41,9 @@ def fid(
     metric, n = None, {}
     for is_real, x in ((True, real), (False, fake)):
         for b in _batches(x):
-            b = torch.as_tensor(np.asarray(b) if not torch.is_tensor(b) else b).double().to(device)
-            if not b.isfinite().all(): raise FacecompError("Some features are not numbers.")
+            b = _double(b, device)
             if metric is None: plug = nn.Identity(); plug.num_features = b.shape[1]; metric = FrechetInceptionDistance(plug).to(device).set_dtype(torch.float64)
-            if b.shape[1] != plug.num_features: raise FacecompError(f"Features of {b.shape[1]} and of {plug.num_features} numbers can't be compared.")
+            if b.shape[1] != plug.num_features: _unlike(b.shape[1], plug.num_features)
             metric.update(b, real=is_real); n[is_real] = n.get(is_real, 0)+len(b)
     if min(n.get(True, 0), n.get(False, 0)) < 2: raise FacecompError("FID needs at least two pictures in each set.")
     if (m := min(n.values())) <= (D := plug.num_features):
@@ -133,45 +142,65 @@ def known_weights(
 # %% ../nbs/63_distribution.ipynb #c1c031ac
 FEW = 5000 # pictures below which balls are so wide that precision and recall come out too high; the definition used 50,000 [C]
 
-def _matrix(x, device): # all features at once, double
-    x = torch.cat([torch.as_tensor(b if torch.is_tensor(b) else np.asarray(b)).double().to(device) for b in _batches(x)])
-    if not x.isfinite().all(): raise FacecompError("Some features are not numbers.")
-    return x
+def _rows(x): # (N,D) as it lies, read block by block; batches can be had only once: they go into a temporary file, (N,D) float64
+    if hasattr(x, 'shape'): return _flat(x)
+    with tempfile.TemporaryFile() as file: # gone as soon as nobody reads its map any more
+        n, D = 0, None
+        for b in x:
+            b = _double(b, 'cpu').numpy(); D = D or b.shape[1]; n += len(b)
+            if b.shape[1] != D: _unlike(b.shape[1], D)
+            file.write(np.ascontiguousarray(b))
+        if not n: raise FacecompError("There are no features.")
+        file.flush(); return np.memmap(file, np.float64, 'r+', shape=(n, D))
 
-def _balls(x, k, chunk): return torch.cat([torch.cdist(b, x).kthvalue(k+1, 1).values for b in x.split(chunk)])       # (N,) radii; the nearest is the feature itself
-def _share(x, of, rad, chunk): return torch.cat([(torch.cdist(b, of) <= rad).any(1) for b in x.split(chunk)]).double().mean().item()      # of x inside any ball
+def _blocks(x, chunk, device, start=0): return ((slice(i, i+chunk), _double(x[i:i+chunk], device)) for i in range(start, len(x), chunk))      # places, features
+
+def _balls(x, k, chunk, device): # (N,) radii
+    near = torch.full((len(x), k+1), torch.inf, dtype=torch.float64, device=device)                  # the smallest distances so far; the nearest is the feature itself
+    def keep(at, d): near[at] = torch.cat([near[at], d], 1).topk(k+1, 1, largest=False).values
+    for i, a in _blocks(x, chunk, device):
+        for j, b in _blocks(x, chunk, device, i.start): # d(a,b) = d(b,a): each pair once
+            d = torch.cdist(a, b); keep(i, d)
+            if i != j: keep(j, d.T)
+    return near[:, k]
 
 def precision_recall(
-    real, fake, # features (N,D) each: array, tensor, or an iterable of batches (B,D)
+    real, fake, # features (N,D), (M,D): array, tensor, memory map, or an iterable of batches (B,D)
     k:int=3, # the ball reaches to the k-th nearest neighbour
-    chunk:int=1024, # pictures at a time
+    chunk:int=1024, # pictures at a time, of either side; chunk·D and chunk² numbers are in memory, and k a picture
     device:str='cpu', # where the distances are computed
 ) -> dict: # precision, recall, f1, each in [0,1]
-    "Share of fakes among the real and of reals among the fakes; warns below 5,000 pictures. [P, Table 2: F1; R: torch-fidelity]"
-    r, f = _matrix(real, device), _matrix(fake, device); n = min(len(r), len(f))
+    "Share of fakes among the real and of reals among the fakes, streaming; warns below 5,000 pictures. [P, Table 2: F1; R: torch-fidelity]"
+    r, f = _rows(real), _rows(fake); n = min(len(r), len(f))
+    if r.shape[1] != f.shape[1]: _unlike(f.shape[1], r.shape[1])
     if n <= k: raise FacecompError(f"A ball to neighbour number {k} needs more than {k} pictures in each set, not {n}.")
     if n < FEW: warnings.warn(f"Precision and recall of {n:,} pictures: the balls are wide and both come out too high; "
                                 "compare only with numbers from as many pictures.", stacklevel=2)
-    p, q = _share(f, r, _balls(r, k, chunk), chunk), _share(r, f, _balls(f, k, chunk), chunk)
-    return dict(precision=p, recall=q, f1=2*p*q/max(1e-5, p+q))
+    (q, R), (p, F) = ((torch.zeros(len(x), dtype=torch.bool, device=device), _balls(x, k, chunk, device)) for x in (r, f))       # inside any ball so far? And the own ball
+    for i, a in _blocks(f, chunk, device):
+        for j, b in _blocks(r, chunk, device): d = torch.cdist(a, b); p[i] |= (d <= R[j]).any(1); q[j] |= (d <= F[i, None]).any(0)
+    p, q = (x.double().mean().item() for x in (p, q)); return dict(precision=p, recall=q, f1=2*p*q/max(1e-5, p+q))
 
 # %% ../nbs/63_distribution.ipynb #48bc266c
 def realism(
-    real, fake, # features (N,D), (M,D): array, tensor, or an iterable of batches; the fakes stream
+    real, fake, # features (N,D), (M,D): array, tensor, memory map, or an iterable of batches
     k:int=3, # the ball reaches to the k-th nearest neighbour
     squared:bool=True, # True: squared distances as the official code [R]; False: as its paper writes
     prune:bool=True, # leave out balls wider than the median one
-    chunk:int=1024, # pictures at a time
+    chunk:int=1024, # pictures at a time, of either side, as in precision_recall
     device:str='cpu', # where the distances are computed
 ) -> np.ndarray: # (M,) ≥ 0, above 1 = inside a ball
-    "How deep each fake lies inside the manifold of the real; warns below 5,000 real pictures. [P, Table 2; R: Kynkäänniemi 2019]"
-    r = _matrix(real, device); pw = 2 if squared else 1
+    "How deep each fake lies inside the manifold of the real, streaming; warns below 5,000 real pictures. [P, Table 2; R: Kynkäänniemi 2019]"
+    r, f = _rows(real), _rows(fake); pw = 2 if squared else 1
+    if r.shape[1] != f.shape[1]: _unlike(f.shape[1], r.shape[1])
     if len(r) <= k: raise FacecompError(f"A ball to neighbour number {k} needs more than {k} real pictures, not {len(r)}.")
     if len(r) < FEW: warnings.warn(f"Realism by {len(r):,} real pictures: the balls are wide and what lies beside them comes out too high; "
                                      "compare only with numbers from as many pictures.", stacklevel=2)
-    rad = _balls(r, k, chunk)**pw
-    if prune: keep = rad <= float(np.percentile(rad.cpu().numpy(), 50)); r, rad = r[keep], rad[keep]
-    return torch.cat([(rad/(torch.cdist(b, r)**pw+1e-5)).max(1).values for f in _batches(fake) for b in _matrix(f, device).split(chunk)]).cpu().numpy()
+    rad = _balls(r, k, chunk, device)**pw; keep = rad <= (float(np.percentile(rad.cpu().numpy(), 50)) if prune else torch.inf); best = torch.zeros(len(f), dtype=torch.float64, device=device)
+    for i, a in _blocks(f, chunk, device):
+        for j, b in _blocks(r, chunk, device):
+            if (on := keep[j]).any(): best[i] = torch.maximum(best[i], (rad[j][on]/(torch.cdist(a, b[on])**pw+1e-5)).amax(1))
+    return best.cpu().numpy()
 
 # %% ../nbs/63_distribution.ipynb #ff1ac90b
 def open_features(
@@ -187,14 +216,43 @@ def open_features(
 METHODS = ('ours', 'occluded', 'telea')
 COLUMNS = ('fid', 'precision', 'recall', 'f1', 'realism')
 
+def _fid_begin(data, features, masks, methods, limit, file, antialias, name, device): # what is asked, and what job.json says of it
+    if lost := {*methods}-{*METHODS}: raise FacecompError(f"Unknown method {min(lost)!r}: there are {', '.join(METHODS)}.")
+    (masks, names), faces = mask_names(masks), PreparedFaces(data, 'test'); picked = spread_over(len(faces), limit); name, look = name or str(features), open_features(features, file, antialias)
+    job = dict(features=name, file=None if callable(features) else known_weights(file, features), antialias=antialias, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', masks=names,
+               methods=list(methods), faces=len(faces) if len(picked) == len(faces) else f'{len(picked)} of {len(faces)}')
+    return faces, masks, picked, name, look if callable(features) else look.to(device), job
+
 @torch.no_grad()
+def _fid_fill(out, faces, masks, picked, versions, net, look, device, progress, label='features'): # features (N,V,D): 'truth', if asked, then each of versions under each mask; were they there?
+    ds, K, see = TestFaces(faces, masks), len(masks), [v for v in versions if v != 'truth']; truth = len(versions)-len(see); net = net and net.to(device)
+    table = FeatureTable(out, (len(picked), truth+K*len(see), look(ds[0]['y'][None].to(device)).shape[1])); todo = np.flatnonzero(~table.done.all(1))
+    for j in tqdm(todo, disable=not progress, desc=label, unit='face'):
+        b = torch.utils.data.default_collate([ds[picked[j]*K+k] for k in range(K)]); made = dict(occluded=b['x'])
+        if 'ours' in see: made['ours'] = net(b['x'].to(device)).pictures[0].float().clamp(0, 1).cpu()
+        if 'telea' in see: made['telea'] = torch.stack([to_tensor(inpaint(to_uint8(x), h[0].numpy() > .02)) for x, h in zip(b['x'], b['hole'])])
+        pics = torch.cat([b['y'][:truth], *(torch.where(b['valid'] > 0, made[m], b['y']) for m in see)])
+        table.put(int(j), list(range(len(pics))), torch.cat([look(p.to(device)) for p in pics.split(16)]))
+    return table.data, not len(todo)
+
+def _fid_scores(real, fakes, name, device, progress, label='distances'): # real (N,D), fakes (N,V,D) → (V,5): COLUMNS
+    def one(fake): v = dict(fid=np.nan if name == 'vgg' else fid(real, fake), **precision_recall(real, fake, device=device), realism=float(np.median(realism(real, fake, device=device)))); return [v[c] for c in COLUMNS]
+    return np.array([one(fakes[:, j]) for j in tqdm(range(fakes.shape[1]), disable=not progress, desc=label, unit='mask')]).reshape(-1, len(COLUMNS))
+
+def _write_fid(out, name, masks, pictures, scores): # scores: method → (K,5); fid.csv, fid.tex; gives the means back
+    res = {m: dict(zip(COLUMNS, s.mean(0).tolist())) for m, s in scores.items()}; lines = [*((m, 'average', v.values()) for m, v in res.items()), *((m, k, v) for m, s in scores.items() for k, v in zip(masks, s))]
+    with atomic(out/'fid.csv') as p, p.open('w', newline='') as f:
+        w = csv.writer(f); w.writerow(['features', 'method', 'mask', 'pictures', *COLUMNS]); w.writerows([name, m, k, pictures, *(f'{x:.5f}' for x in v)] for m, k, v in lines)
+    write_tex(out/'fid.tex', ['method', 'FID', 'precision', 'recall', 'F1', 'realism'], [[m, *_cells(v)] for m, v in res.items()])
+    return res
+
 def evaluate_fid(
     data:str|Path, # prepared set with a test split
     features, # 'inception', 'pytorch-fid', 'vgg' (then without FID), or any callable (B,3,S,S) in [0,1] → (B,D)
     weights:str|Path=None, # completion network; the bundled one by default
     out:str|Path='runs/fid', # folder: features, fid.csv, fid.tex
     masks:tuple=TEST_MASKS, # occluders, see mask_names
-    methods:tuple=METHODS, # some of them
+    methods:tuple=METHODS, # some of them: lines of the table
     limit:int=None, # so many faces, spread over the test set
     file:str|Path='auto', # weights of Inception or VGG
     antialias:bool=False, # Inception's resize
@@ -203,36 +261,14 @@ def evaluate_fid(
     progress:bool=True,
 ) -> dict: # method → fid, precision, recall, f1, realism: means over the masks (realism: of the median picture)
     "FID, precision, recall, F1 and realism of completions, for each mask, then averaged. [P, Tables 1-3; C: reference]"
-    if set(methods)-set(METHODS): raise FacecompError(f"Unknown method {min(set(methods)-set(METHODS))!r}: there are {', '.join(METHODS)}.")
-    masks, names = mask_names(masks); faces, out = PreparedFaces(data, 'test'), Path(out); net, w = net_for(faces, weights); K, ds, picked = len(masks), TestFaces(faces, masks), spread_over(len(faces), limit)
-    name, plug = name or str(features), open_features(features, file, antialias); plug = plug if callable(features) else plug.to(device)
-    same_job(out, weights=w, features=name, file=None if callable(features) else known_weights(file, features), antialias=antialias, manifest=faces.root/'manifest.csv',
-             landmarks=faces.root/'landmarks.npz', masks=names, methods=list(methods), faces=len(faces) if len(picked) == len(faces) else f'{len(picked)} of {len(faces)}')
-    table = FeatureTable(out, (len(picked), 1+K*len(methods), plug(ds[0]['y'][None].to(device)).shape[1])); net = net.to(device)
-    for j in tqdm(np.flatnonzero(~table.done.all(1)), disable=not progress, desc='features', unit='face'):
-        b = torch.utils.data.default_collate([ds[picked[j]*K+k] for k in range(K)]); made = dict(occluded=b['x'])
-        if 'ours' in methods: made['ours'] = net(b['x'].to(device)).pictures[0].float().clamp(0, 1).cpu()
-        if 'telea' in methods: made['telea'] = torch.stack([to_tensor(inpaint(to_uint8(x), h[0].numpy() > .02)) for x, h in zip(b['x'], b['hole'])])
-        pics = torch.cat([b['y'][:1], *(torch.where(b['valid'] > 0, made[m], b['y']) for m in methods)])
-        table.put(int(j), list(range(len(pics))), torch.cat([plug(p.to(device)) for p in pics.split(16)]))
-    return _fid_table(out, table.data, name, names, methods, progress, device)
-
-def _fid_table(out, data, name, masks, methods, progress=False, device='cpu'): # data (N,1+K·M,D) → means; fid.csv, fid.tex
-    real, rows, res = data[:, 0], [], {}; jobs = [(m, k) for m in methods for k in masks]
-    for j, (m, k) in enumerate(tqdm(jobs, disable=not progress, desc='distances', unit='mask')):
-        fake = data[:, 1+j]; v = dict(fid=np.nan if name == 'vgg' else fid(real, fake), **precision_recall(real, fake, device=device))
-        v['realism'] = float(np.median(realism(real, fake, device=device))); rows.append([m, k, *(v[c] for c in COLUMNS)])
-    for m in methods: res[m] = dict(zip(COLUMNS, np.mean([r[2:] for r in rows if r[0] == m], 0).tolist()))
-    with atomic(out/'fid.csv') as p, p.open('w', newline='') as f:
-        w = csv.writer(f); w.writerow(['features', 'method', 'mask', 'pictures', *COLUMNS])
-        w.writerows([name, m, k, len(real), *(f'{x:.5f}' for x in v)] for m, k, *v in [*([m, 'average', *res[m].values()] for m in methods), *rows])
-    write_tex(out/'fid.tex', ['method', 'FID', 'precision', 'recall', 'F1', 'realism'], [[m, *_cells(v)] for m, v in res.items()])
-    return res
+    faces, masks, picked, name, look, job = _fid_begin(data, features, masks, methods, limit, file, antialias, name, device); net, w = net_for(faces, weights); out = Path(out); same_job(out, weights=w, **job)
+    at, _ = _fid_fill(out, faces, masks, picked, ('truth', *methods), net, look, device, progress); scores = _fid_scores(at[:, 0], at[:, 1:], name, device, progress)
+    return _write_fid(out, name, job['masks'], len(at), dict(zip(methods, scores.reshape(len(methods), len(masks), len(COLUMNS)))))
 
 def _cells(v): return ['–' if np.isnan(v['fid']) else f"{v['fid']:.2f}", *(f'{v[c]:.3f}' for c in COLUMNS[1:])]
 
 def markdown_table(
-    res:dict, # of evaluate_fid
+    res:dict, # of evaluate_fid or rank_fid
 ) -> str:
     "The table as markdown. [C]"
     return '\n'.join(['| method | FID ↓ | precision ↑ | recall ↑ | F1 ↑ | realism ↑ |', '|---|---|---|---|---|---|',
@@ -243,19 +279,19 @@ def main(argv=None):
     "facecomp-eval fid: FID, precision, recall, realism."
     p = argparse.ArgumentParser('facecomp-eval fid', description=
                                 'Distance of completions to the untouched test photos: FID, precision, recall, F1, realism, for each of nine masks, then averaged.')
-    p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
+    p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', nargs='+', action=Several, metavar='RUN', help='weights file or folder; the bundled ones by default. NAME=RUN NAME=RUN …: several methods, in one table')
     p.add_argument('--out', default='runs/fid', help='folder for fid.csv, fid.tex and the features; run again to resume')
     p.add_argument('--features', default='inception', choices=['inception', 'pytorch-fid', 'vgg'], help="pytorch-fid: Inception with pictures resized as there; vgg: fc2, as precision and recall were defined (no FID then)")
     p.add_argument('--file', default='auto', help="the features' weights: a file, or the official download (default)")
     p.add_argument('--antialias', action='store_true', help="antialias when resizing to 299² (not the classic number)")
-    p.add_argument('--methods', nargs='+', action=Several, default=METHODS, choices=METHODS)
+    p.add_argument('--methods', nargs='+', action=Several, default=METHODS, choices=METHODS, help="lines of the table; ours stands for what --weights names")
     masks_option(p)
     p.add_argument('--limit', type=number_from(1), help='so many faces, spread over the test set'); p.add_argument('--device', default='auto', help='auto, cpu, cuda')
     a = p.parse_args(argv)
     if a.antialias and a.features != 'inception': p.error('--antialias is for --features inception: leave it out.')
     try:
         with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter('always')
-            res = evaluate_fid(a.data, a.features, a.weights, a.out, tuple(a.masks), tuple(a.methods), a.limit, a.file, a.antialias, device=pick_device(a.device))
+            warnings.simplefilter('always'); w = weights_given(a.weights); score = importlib.import_module(SEVERAL).rank_fid if isinstance(w, dict) else evaluate_fid
+            res = score(a.data, a.features, w, a.out, tuple(a.masks), tuple(a.methods), a.limit, a.file, a.antialias, device=pick_device(a.device))
         print(markdown_table(res), *dict.fromkeys(str(w.message) for w in said if w.category is UserWarning), f"Features: {a.features}. Tables: {a.out}", sep='\n')
     except FacecompError as e: sys.exit(f'facecomp-eval fid: {e}')

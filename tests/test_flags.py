@@ -45,7 +45,7 @@ def test_flags_given_twice_add_up(monkeypatch):
     assert a[:3] == (('ours-small', 'cut'), (64, 128), (1, 4))
     assert caught(monkeypatch, timing, 'time_networks', timing.main, '--sizes 64')[0][:3] == (timing.TIMED, (64,), (1, 2))            # the default's place is taken, or left
     a, _ = caught(monkeypatch, metrics, 'evaluate', metrics.main, 'quality --data x --masks n95 --masks cup hand'); assert list(a[3]) == ['n95', 'cup', 'hand']
-    a, _ = caught(monkeypatch, distribution, 'evaluate_fid', distribution.main, '--data x --methods ours --methods telea'); assert a[5] == ('ours', 'telea')
+    a, _ = caught(monkeypatch, distribution, 'evaluate_fid', distribution.main, '--data x --weights f --methods ours --methods telea'); assert a[2] == 'f' and a[5] == ('ours', 'telea')
     _, kw = caught(monkeypatch, tables, 'evaluate_occluders', tables.occluders_main, '--data x --fid-of ours --fid-of telea'); assert kw['fid_of'] == ('ours', 'telea')
     two = '--data x --weights a=1 --weights b=2'
     a, _ = caught(monkeypatch, comparison, 'compare', comparison.main, two); assert a[1] == dict(a='1', b='2')
@@ -56,7 +56,7 @@ def test_flags_given_twice_add_up(monkeypatch):
 
 def test_several_networks_by_two_flags(monkeypatch):
     from facecomp import ranking
-    for name, main, line in (('rank_verification', verification.main, '--embedder dlib'), ('rank_verification', templates.main, '--embedder dlib'), ('rank_real', tables.real_main, '--reference y')):
+    for name, main, line in (('rank_verification', verification.main, '--embedder dlib'), ('rank_verification', templates.main, '--embedder dlib'), ('rank_real', tables.real_main, '--reference y'), ('rank_fid', distribution.main, '--methods ours')):
         a, kw = caught(monkeypatch, ranking, name, main, f'--data x {line} --weights a=1 --weights b=2'); assert dict(a='1', b='2') in a
 
 

@@ -137,6 +137,31 @@ def test_realism_by_its_definition(pictures, squared):
     with pytest.warns(UserWarning, match='Realism by 200 real pictures'): got = realism(a, b, squared=squared)
     np.testing.assert_allclose(got, slow, rtol=1e-6)
 
+def test_features_stream(pictures, tmp_path):
+    "From a map of the file that can't be written to, as it lies in a table of several versions; from tensors; from batches of any size: the same, at most as many rows at once as are allowed"
+    class Map:
+        def __init__(self, x): self.x, self.shape, self.most = x, x.shape, 0
+        def __len__(self): return len(self.x)
+        def __getitem__(self, at): got = self.x[at]; self.most = max(self.most, len(got)); return got
+    a, b = (features(p).astype(np.float32) for p in pictures)
+    np.save(tmp_path/'f.npy', np.stack([a, b], 1))
+    t = np.load(tmp_path/'f.npy', mmap_mode='r')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        warnings.filterwarnings('ignore', '.*compare only')
+        for f in (precision_recall, realism):
+            want = f(a, b)
+            for chunk in (1, 13, 100, 1024):
+                x, y = Map(t[:, 0]), Map(t[:, 1])
+                for got in (f(x, y, chunk=chunk), f(torch.tensor(a), iter(np.array_split(b, 7)), chunk=chunk), f((torch.tensor(v) for v in np.array_split(a, 199)), t[:, 1], chunk=chunk)):
+                    if f is realism: np.testing.assert_allclose(got, want, rtol=1e-9)
+                    else: assert got == want
+                assert x.most == y.most == min(chunk, N)
+        assert fid(t[:, 0], t[:, 1]) == pytest.approx(fid(a, b), rel=1e-9)
+    for bad in ((a, b[:, 1:]), (a, b[0]), ([a, a[:, 1:]], b), (a, [])):
+        for f in (precision_recall, realism):
+            with pytest.raises(FacecompError, match="can't be compared|Features come as|no features"): f(*bad)
+
 def test_too_few_pictures_warn(monkeypatch):
     rng = np.random.default_rng(0)
     monkeypatch.setattr('facecomp.distribution.FEW', 9)
@@ -280,15 +305,15 @@ def test_auto_and_its_file_are_one_job(drawn, tmp_path, monkeypatch):
     "--file auto and the same file by its path; an older job.json that says auto; another file is refused, and nothing is downloaded"
     def no(*a, **k): raise AssertionError('a download')
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path/'hub')); monkeypatch.setattr(torch.hub, 'load_state_dict_from_url', no); look = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten())
-    for n, v in dict(open_features=lambda *a: look, _fid_table=lambda out, data, *a: np.array(data)).items(): monkeypatch.setattr(f'facecomp.distribution.{n}', v)
+    for n, v in dict(open_features=lambda *a: look, _fid_scores=lambda real, fakes, *a: np.array([[real.mean(), real.std(), fakes.mean(), fakes.std(), len(fakes)]])).items(): monkeypatch.setattr(f'facecomp.distribution.{n}', v)
     for kind, name in (('inception', INCEPTION[0].rsplit('/', 1)[1]), ('vgg', 'vgg16-397923af.pth')):
         assert known_weights(features=kind)[:8] == name.rsplit('-', 1)[1][:8] and known_weights(features=kind).older == 'auto'              # nothing there yet
         mine, other, at, out = tmp_path/'mine.pth', tmp_path/'other.pth', tmp_path/'hub'/'checkpoints'/name, tmp_path/kind; at.parent.mkdir(parents=True, exist_ok=True)
         mine.write_text(kind); at.write_text(kind); other.write_text('another')
         run = lambda file: evaluate_fid(drawn, kind, out=out, masks=('n95',), methods=('occluded',), file=file, progress=False); job = out/'job.json'
-        first = run('auto'); said = job.read_text(); assert known_by(mine) in said and np.array_equal(run(mine), first) and job.read_text() == said
+        first = run('auto'); said = job.read_text(); assert known_by(mine) in said and run(mine) == first and job.read_text() == said
         old = said.replace(known_by(mine), 'auto')
-        for file in (mine, 'auto'): job.write_text(old); assert np.array_equal(run(file), first) and job.read_text() == said
+        for file in (mine, 'auto'): job.write_text(old); assert run(file) == first and job.read_text() == said
         for was in (said, old):
             job.write_text(was)
             with pytest.raises(FacecompError, match='other file'): run(other)

@@ -162,6 +162,33 @@ def test_two_methods_from_the_shell(people, tmp_path, capsys, monkeypatch):
         lo, hi = bootstrap(d['completed'], d['same'], d['persons'], minus=d['masked'])[:, 0]
         assert (float(rows[m]['auc-masked_low']), float(rows[m]['auc-masked_high'])) == pytest.approx((lo, hi), abs=1e-6)
 
+def test_fid_of_two_methods_from_the_shell(people, tmp_path, capsys, monkeypatch):
+    "The same for FID, precision, recall and realism, stopped also between the distances"
+    from facecomp import distribution
+    monkeypatch.setattr(distribution, 'open_features', lambda *a: Pixels())
+    ask = lambda out: main(['fid', '--data', str(people/'set'), '--weights', f"ours={ASSETS/'weights.safetensors'}", f"df_net%={people/'dfnet'}", '--methods', 'occluded', 'ours', '--masks', 'n95', 'cloth_#515151', '--out', str(out), '--device', 'cpu'])
+    ask(tmp_path/'whole')
+    said = capsys.readouterr().out
+    assert [l.split('|')[1].strip() for l in said.splitlines() if l.startswith('|')] == ['method', '---', 'occluded', 'ours', 'df_net%'] and said.count('compare only') == 3
+    put, score, made = FeatureTable.put, distribution.fid, []
+    def tired(*what):
+        if len(made) >= stop: raise KeyboardInterrupt
+        made.append(what)
+    def slow(self, i, versions, v): tired(self.files[0].parent.name, i, *versions); put(self, i, versions, v)
+    def root(real, fake): tired('fid', float(fake[:].sum())); return score(real, fake)
+    monkeypatch.setattr(FeatureTable, 'put', slow); monkeypatch.setattr(distribution, 'fid', root)
+    for stop in (5, 20, 26, 40, 41, 1000):
+        try: ask(tmp_path/'parts'); break
+        except KeyboardInterrupt: assert not (tmp_path/'parts'/'fid.csv').exists()
+    vectors = [w for w in made if w[0] != 'fid']
+    assert stop == 1000 and len(set(vectors)) == len(vectors) == 12+2*12         # truth and masked; completed by each
+    assert len({w for w in made if w[0] == 'fid'}) == 3*2 and len(made)-len(vectors) < 3*2+2          # what was scored in full isn't scored again
+    assert capsys.readouterr().out.replace('parts', 'whole') == said
+    for f in ('fid.csv', 'fid.tex', 'fid.md', 'scores.json', 'ours/scores.json', 'df_net%/scores.json'): assert (tmp_path/'parts'/f).read_bytes() == (tmp_path/'whole'/f).read_bytes(), f
+    rows = list(csv.DictReader((tmp_path/'whole'/'fid.csv').open()))
+    assert [(r['method'], r['mask']) for r in rows] == [(m, 'average') for m in ('occluded', 'ours', 'df_net%')]+[(m, k) for m in ('occluded', 'ours', 'df_net%') for k in ('n95', 'cloth_#515151')]
+    with pytest.raises(SystemExit, match='another evaluation'): main(['fid', '--data', str(people/'set'), '--out', str(tmp_path/'whole'), '--methods', 'occluded', 'ours', '--device', 'cpu'])
+
 def test_one_network_is_what_it_was(people, tmp_path, capsys):
     "--weights FILE, also of a file whose name holds =; a folder is for one or for several"
     ask = lambda out, *weights: main(['verify', '--data', str(people/'set'), '--embedder', f"facexzoo:{people/'pixels_12.pt'}", '--weights', *weights, '--masks', 'n95', '--out', str(out), '--device', 'cpu', '--limit', '6'])
