@@ -62,7 +62,7 @@ def enlarge_weight(
 ) -> np.ndarray: # float32 (H,W)
     "The weight at the photo's resolution. [C]"
     S = h.shape[0]; out = np.zeros(shape, np.float32); x0, y0, x1, y1 = _box(M, S, shape) if rim else (0, 0, *shape[::-1])
-    if rim: i = np.arange(S); e = (np.minimum(i, S-1-i)/(.06*S)).clip(0, 1); h = h*np.minimum(e[:, None], e[None])
+    if rim: i = np.arange(S); e = (np.minimum(i, S-1-i)/(.03*S)).clip(0, 1); h = h*np.minimum(e[:, None], e[None])
     if x1 <= x0 or y1 <= y0: return out
     back = invert(M); back[:, 2] -= (x0, y0)
     out[y0:y1, x0:x1] = cv2.warpAffine(h.astype(np.float32), back, (x1-x0, y1-y0), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT if rim else cv2.BORDER_REPLICATE)

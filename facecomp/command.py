@@ -25,16 +25,16 @@ def plan_outputs(
     inputs:list, # files and folders
     out:str|Path, # a file for one input file, else a folder
     keep:list=(), # other files that must stay as they are, and are no pictures to complete
-) -> tuple: # list of (source, target, name in a landmarks file); how many files in folders were no pictures by their ending
+) -> tuple: # list of (source, target, name in a landmarks file); the files in folders that are no pictures by their ending
     "Which file goes where; FacecompError if something would be written over. [C]"
     if not str(out) or not all(map(str, inputs)): raise FacecompError("An empty name stands for no file and no folder: check the inputs and --out.")
-    out, found, skipped = Path(out), [], 0; home = os.path.realpath(out)+os.sep; keep = {os.path.realpath(f) for f in keep}
+    out, found, skipped = Path(out), [], []; home = os.path.realpath(out)+os.sep; keep = {os.path.realpath(f) for f in keep}
     for p in map(Path, inputs):
         if not p.is_dir(): found.append((p, Path(p.name))); continue
         if out.exists() and os.path.realpath(out) == os.path.realpath(p): raise FacecompError(f"{out} is an input: choose another folder for the results.")
         inside = home.startswith(os.path.realpath(p)+os.sep)                                   # results that lie among the inputs are no inputs
         files = [f for f in sorted(p.rglob('*')) if (f.is_file() or not f.is_dir()) and not f.name.startswith('.') and not (inside and (os.path.realpath(f)+os.sep).startswith(home)) and os.path.realpath(f) not in keep]
-        pics = [f for f in files if f.suffix.lower() in ENDINGS]; skipped += len(files)-len(pics)
+        pics = [f for f in files if f.suffix.lower() in ENDINGS]; skipped += [f for f in files if f.suffix.lower() not in ENDINGS]
         if not pics and any(os.path.realpath(f) in keep for f in p.rglob('*')): raise FacecompError(f"All pictures in the folder {p} are masks or landmarks: name the folder of the pictures, or another --mask.")
         if not pics: raise FacecompError(f"There are no pictures in the folder {p}."+(f" ({len(files)} files, none of which ends in {', '.join(sorted(ENDINGS))}.)" if files else ''))
         found += [(f, f.relative_to(p)) for f in pics]
@@ -176,7 +176,7 @@ def complete_main(argv=None):
             except FacecompError as e: print(f'facecomp-complete: {readable(e)}', file=sys.stderr); lost = True
     if len(jobs) == 1 and bad: sys.exit(f'facecomp-complete: {bad[0]}')
     done, where = len(todo)-len(bad), jobs[0][1] if len(jobs) == 1 else a.out
-    note = (f'; {skipped} other files left aside' if skipped else '')+(f'; {len(jobs)-len(todo)} were done before' if len(todo) < len(jobs) else '')
+    note = (f"; {len(skipped)} other file{'s'[:len(skipped) > 1]} left aside ({', '.join(sorted({readable(f.suffix.lower()) or 'without ending' for f in skipped})[:6])})" if skipped else '')+(f'; {len(jobs)-len(todo)} were done before' if len(todo) < len(jobs) else '')
     if len(jobs) == 1 and done: [print(f'note: {m}') for m in rows[jobs[0][1]]['messages']]
     if len(jobs) > 1: [print(f'note: {m} ({n} of {done} pictures)') for m, n in Counter(re.sub(r' ?\([^)]*\)', '', m) for r in rows.values() if r['status'] == 'completed' for m in r['messages']).most_common(10)]
     print(f"{done} of {len(todo)} completed, {(time.perf_counter()-t0)/max(1, len(todo)):.2f} s per picture, in {readable(where)}{note}")

@@ -59,7 +59,7 @@ def picture_of(
 ): # Photo
     "The picture that the editor holds, upright; FacecompError says what is missing. [C]"
     value = value or {}; pic = value.get('background') or (None if value.get('layers') else value.get('composite'))
-    if pic is None: raise FacecompError("There is no picture yet: upload or paste one, or choose an example.")
+    if pic is None: raise FacecompError("There is no picture yet: upload or paste one, or choose an example. If you did, the browser can't show a file of that kind (HEIC, TIFF), or it is damaged: save it as JPEG or PNG first.")
     if pic.width*pic.height > MAX_DEMO: raise FacecompError(f"The picture has {pic.width}×{pic.height} pixels; this page takes up to {MAX_DEMO//10**6} megapixels. The command facecomp-complete takes more.")
     photo = read_photo(pic)
     if photo.alpha is not None and (photo.alpha == photo.top).all(): photo.alpha = None     # the editor makes everything RGBA

@@ -481,6 +481,29 @@ def test_nothing_follows_a_cancel(completer, examples):
     zipped, line = ended(said[-1][3]); assert line == 'Cancelled after 2 of 6 files, 2 completed.' and Path(zipped).exists()
     assert [*steps] == [] and settled(said[-1][3])[1].startswith('Cancelled after') and settled(()) == settled(None)
 
+def test_an_error_keeps_the_last_picture(completer, examples):
+    "Complete pressed without a picture: the last result can still be adjusted"
+    demo = build_demo(completer); by = {f.name: f.fn for f in demo.fns.values() if f.fn}; how = (.35, .3, 0)
+    run = lambda pic, token: by['complete'](dict(background=pic, layers=[], composite=None), None, 'auto', 'auto', [], 1., 'bundled', None, *how, token)
+    *_, token = run(Image.open(examples[0]), '')
+    with pytest.raises(Exception, match='no picture yet.*HEIC'): run(None, token)
+    assert 'without another look' in by['adjust'](.5, *how, token)[3]
+    *_, newer = run(Image.open(examples[1]), token); assert newer != token and 'not kept' in by['adjust'](.5, *how, token)[3]
+
+NAMELESS = """() => [...document.querySelectorAll('img')].filter(e => e.offsetWidth && !e.alt).map(e => e.src).concat([...document.querySelectorAll('button')].filter(
+    e => e.offsetWidth && !(e.getAttribute('aria-label') || e.title || e.innerText.trim() || [...e.querySelectorAll('img')].map(i => i.alt).join(''))).map(e => e.outerHTML.slice(0, 120)))"""
+
+@pytest.mark.parametrize('size', [(1280, 800), (390, 844)])
+def test_names_and_places(page, size, tmp_path):
+    "Complete is in sight, just below the picture, the result when it is there, and every picture and button has a name"
+    page.set_viewport_size(dict(width=size[0], height=size[1])); page.wait_for_timeout(500)
+    box, above = (page.locator(k).bounding_box() for k in ('#run', '#editor')); assert box['y']-above['y']-above['height'] < 40, (box, above)
+    assert page.evaluate(NAMELESS) == []
+    page.locator('#examples button').first.click(); page.wait_for_timeout(1500); result(page, tmp_path); page.wait_for_timeout(1500)
+    page.screenshot(path=tmp_path/f'8_{size[0]}.png'); box = page.locator('#result').bounding_box()
+    assert box['y'] < size[1]-150 and box['y']+box['height'] > 150, box
+    assert page.evaluate(NAMELESS) == []; tab(page, 'Inside'); page.wait_for_selector('#scales img'); page.wait_for_timeout(500); assert page.evaluate(NAMELESS) == []
+
 @pytest.mark.parametrize('width,theme', [(390, 'light'), (390, 'dark'), (1280, 'dark')])
 def test_phone_and_dark(page, server, width, theme, tmp_path):
     "Nothing sticks out at the width of a phone, and dark is dark"
