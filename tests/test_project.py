@@ -428,6 +428,7 @@ def test_printed_sentences():
     templates, both = [t[k] for k in ('psnr', 'ssim', 'lpips', 'psnr_hole')], [probe('both − masked', k) for k in ('auc', 'auc_low', 'auc_high')]
     checks = [
         (card(), r'\*\*'+N+r'\*\* \('+N+' to '+N+r' by mask\)', [fid('average'), low, high]),
+        (card(), rf'the weights before {N}, and {N} under .n95., whose yellow straps they left standing; the oldest {N}, and {N} under it', [stored('fid_before', method=m, mask=k)['fid'] for m in ('before', 'oldest') for k in ('average', 'n95')]),
         (card(), 'FID of ours '+', '.join([N]*6), [stored('occluders', occluder=o, method='ours')['fid'] for o in L2SFO]),
         (card(), f'AUC {N} untouched, {N} masked, {N} completed, {N} with', [probe(p, 'auc') for p in probes]),
         (card(), f'TPR at FPR 1 % {N}, {N}, {N}, {N}\\.', [probe(p, 'tpr_at_fpr_0.01') for p in probes]),
