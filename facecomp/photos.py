@@ -146,7 +146,8 @@ _WORKER = dict(stop=None, busy=False) # of a process of the pool
 def _begin(stop): # in each process: Ctrl-C, which all of them get, breaks off the photo at hand; one that waits is sent home by the pool
     def halt(*_):
         if _WORKER['busy']: raise KeyboardInterrupt
-    _WORKER['stop'] = stop; signal.signal(signal.SIGINT, halt)
+    _WORKER['stop'] = stop
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN: signal.signal(signal.SIGINT, halt)      # started in the background of a script: nothing is to break it off
 
 def _unless_stopped(f, job):
     if _WORKER['stop'].is_set(): raise KeyboardInterrupt

@@ -132,7 +132,8 @@ def test_prepare_interrupted_and_resumed(whom, photos, tmp_path, root):
     np.savez(tmp_path/'marks.npz', name=names, landmarks68=np.repeat(marks, 150, 0))
     args = [sys.executable, str(root/'data_scripts'/'prepare.py'), 'folder', '--root', str(tmp_path/'src'), '--out', str(tmp_path/'set'), '--landmarks', str(tmp_path/'marks.npz'), '--size', '64', '--jobs', '2']
     there = tmp_path/'set'/'pictures'
-    with open(tmp_path/'said', 'wb') as f: p = subprocess.Popen(args, stdout=f, stderr=f, start_new_session=True)
+    with open(tmp_path/'said', 'wb') as f: p = subprocess.Popen(args, stdout=f, stderr=f, start_new_session=True,
+                                                        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))      # a shell's background job ignores Ctrl-C, and so would its children
     end = time.time()+300
     while time.time() < end and p.poll() is None and len(list(there.glob('[!.]*.png')) if there.exists() else []) < 4:
         time.sleep(.005)
