@@ -247,7 +247,7 @@ def build_demo(
                     editor = gr.ImageEditor(type='pil', format='png', sources=('upload', 'webcam', 'clipboard'), transforms=(), layers=False, height=480, elem_id='editor', label='Your picture',
                                             brush=gr.Brush(default_size=40, colors=['#808080', '#e0218a'], default_color='#808080', color_mode='fixed'))
                     button = gr.Button('Complete', variant='primary', elem_id='run')        # in sight without scrolling
-                    tried = gr.Examples([[str(p)] for p in make_examples(home.name)], [editor], cache_examples=False, label='Examples: public-domain portraits under a drawn mask', elem_id='examples')
+                    picked = gr.Image(type='filepath', format='png', visible=False); tried = gr.Examples([[str(p)] for p in make_examples(home.name)], [picked], cache_examples=False, label='Examples: public-domain portraits under a drawn mask', elem_id='examples')
                     mode = gr.Radio([(v, k) for k, v in MODES.items()], value='auto', label='Replace', elem_id='mode')
                     with gr.Accordion('A mask from a file', open=False, elem_id='mask-box'):
                         mask = gr.File(file_types=['image'], label='Mask, any picture format', height=110, elem_id='mask')
@@ -302,7 +302,9 @@ def build_demo(
         which.input(inside, [which, token], [scales, alphas, fields], api_name='inside', api_description='The inside views of a face of the last picture of this session.', **one)
         seek.click(find, [editor, weights], [crops, found], api_name='find', api_description='Where the faces of a picture are.', **one)
         hand.click(by_hand, [editor, weights], [crops, found], api_visibility='private', **one)
-        for event in (editor.upload, editor.clear, tried.load_input_event): getattr(event, 'then', event)(forget, None, [crops, found], api_visibility='private', queue=False)
+        quick = dict(api_visibility='private', queue=False, show_progress='hidden')         # an editor that isn't cleared first takes seconds without a GPU: it exports its picture again and again
+        tried.load_input_event.then(lambda: (None, *forget()), None, [editor, crops, found], **quick).then(lambda p: dict(background=p, layers=[], composite=None), [picked], [editor], **quick)
+        for event in (editor.upload, editor.clear): event(forget, None, [crops, found], api_visibility='private', queue=False)
         for event in (own.upload, own.input, own.clear): event(None, [own], [who], js=f"p => p ? 'own' : '{PORTRAITS[0]}'", api_visibility='private')
         put.click(cover, [who, own, kind, weights], [three, db, masked], api_name='put_mask', api_description='Cover a portrait, or one\'s own photo, by a mask, and complete it.', **one)
         running = go.click(batch, [files, mode2, strength2, weights], [table, zipped, state, so_far], api_name='batch', api_description='Complete many files.', concurrency_limit=1)
