@@ -197,6 +197,13 @@ def _judging(disc):
         net.train(was)
         for p, f in zip(net.parameters(), flags): p.requires_grad_(f)
 
+class _Overheard(torch.autograd.Function):
+    "The judge's scores, handed to the painter: backward leads to the pictures alone, and the judge's graph stays for its own step"
+    @staticmethod
+    def forward(ctx, shown, heard): ctx.heard = heard; return heard[1].detach()            # heard: (pictures as the judge saw them, scores), no inputs to autograd
+    @staticmethod
+    def backward(ctx, g): seen, scores = ctx.heard; scores.backward(g, retain_graph=True, inputs=[seen]); return seen.grad, None
+
 def _vectors(net, pics): # faces of several sizes in one pass, where the embedder offers it
     return net.several(pics) if hasattr(net, 'several') else [net(x) for x in pics]
 
@@ -282,8 +289,9 @@ class CompletionLoss(nn.Module):
         batch:dict, # y (B,3,S,S), valid, hole (B,1,S,S); C (B,2,S,S), face (B,1,S,S) when fields count; chance (B,) for crops
         disc:nn.Module=None, # the judge, when the adversarial loss counts: pictures in [0,1] to scores; wrapped for DDP or not
         generator:torch.Generator=None, # random numbers where batch has no chance
+        kept:list=None, # gets the judge's scores with their graph, for discriminator(); the judge then looks as it does in its own step
     ) -> tuple: # loss (scalar), dict of every term by name and layer (detached)
-        "The painter's loss. The judge gets no gradient and does not change."
+        "The painter's loss. The judge gets no gradient, and does not change: without `kept` there isn't even a power iteration."
         c, pairs = self.cfg, self.pyramid(out, batch)
         if c.where_adversarial and disc is None:
             raise FacecompError("adversarial_weight is above 0: give the discriminator, or set it to 0.")
@@ -298,7 +306,10 @@ class CompletionLoss(nn.Module):
             with torch.no_grad(): true = _vectors(self.identity, true)
             ip = {f'id{k}': identity_loss(a, b) for k, a, b in zip(ks, _vectors(self.identity, shown), true)}
         if c.where_adversarial:
-            with _judging(disc) as net: scores = net(torch.cat(self.judged(pairs, out)[0]))
+            shown = torch.cat(self.judged(pairs, out)[0])
+            if kept is None:
+                with _judging(disc) as net: scores = net(shown)
+            else: seen = shown.detach().requires_grad_(); kept.append(disc(seen)); scores = _Overheard.apply(shown, (seen, kept[-1]))
             ks = [k for k in c.where_adversarial if k in pairs]
             adv = {f'adv{k}': hinge_g(s) for k, s in zip(ks, scores.chunk(len(ks)))}
         red = lambda v: sum(v)/(len(v) if c.layer_reduction == 'mean' else 1) if v else batch['y'].new_zeros(())
@@ -310,11 +321,12 @@ class CompletionLoss(nn.Module):
         disc:nn.Module, # the judge; one call, so DDP and its power iteration see one step
         out, # Completion of the network; detached here
         batch:dict, # y, valid
+        scores:torch.Tensor=None, # what the painter's step kept of these completions; without them the judge looks again
     ) -> tuple: # loss (scalar); dreal, dfake: mean scores, dacc: share of patches told right (detached)
         "The judge's loss on completions and truth of all its layers. [R: hinge]"
         with torch.no_grad(): fake, real = self.judged(self.pyramid(out, batch), out)
         if not real: raise FacecompError("The discriminator has no layers to judge: set adversarial_weight above 0, "
                                          "with layers that the network has.")
-        real, fake = _full(disc(torch.cat(real+fake))).chunk(2)
+        real, fake = _full(disc(torch.cat(real+fake))).chunk(2) if scores is None else (_full(disc(torch.cat(real))), _full(scores))
         right = ((real > 0).to(real).mean()+(fake < 0).to(fake).mean())/2
         return hinge_d(real, fake), dict(dreal=real.detach().mean(), dfake=fake.detach().mean(), dacc=right)

@@ -6,10 +6,11 @@
 __all__ = ['Pretraining', 'sheet', 'hole_psnr', 'CompletionTraining', 'uses_fields', 'train', 'main']
 
 # %% ../nbs/50_trainer.ipynb #eea1e98b
-import argparse, collections, copy, json, math, os, sys, warnings
+import argparse, collections, contextlib, copy, json, math, os, sys, warnings
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
+from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from .core import FacecompError, to_uint8, isolated_rng
@@ -149,16 +150,17 @@ class CompletionTraining(Stage):
     def step(self, batch, n):
         c = self.cfg; parts = [{k: v[i] for k, v in batch.items()} for i in torch.arange(len(batch['x'])).chunk(c.accumulate)]
         for g in self.opt.param_groups: g['lr'] = self.lr(n)
-        painted = []
+        painted, once = [], self.disc is not None and c.accumulate == 1               # one look of the judge for both steps; in parts, their graphs would fill the memory
         def paint(b):
-            out = self.complete(b); painted.append((Completion([p.detach() for p in out.pictures], [], [], []), b))
-            return self.loss_fn(out, b, self.disc)
-        loss, norm, terms, good = optimise(self.acc, self.net, self.opt, parts, paint, c.clip)
-        if good: update_ema(self.ema, self.raw, min(c.ema, (n+1)/(10+n)))
-        if self.disc is None or not good: return loss, norm, terms, good
-        for g in self.opt_disc.param_groups: g['lr'] = learning_rate(n, c.lr_disc, c.steps, c.schedule_disc or c.schedule, c.warmup)
-        judge = lambda pb: self.loss_fn.discriminator(self.judge, *pb)
-        _, _, more, learnt = optimise(self.acc, self.judge, self.opt_disc, painted, judge, c.clip)
+            out, kept = self.complete(b), [] if once else None; loss = self.loss_fn(out, b, self.judge if once else self.disc, kept=kept)
+            painted.append((Completion([p.detach() for p in out.pictures], [], [], []), b, *(kept or []))); return loss
+        with parametrize.cached() if once else contextlib.nullcontext():              # both of its calls under the same norm
+            loss, norm, terms, good = optimise(self.acc, self.net, self.opt, parts, paint, c.clip)
+            if good: update_ema(self.ema, self.raw, min(c.ema, (n+1)/(10+n)))
+            if self.disc is None or not good: return loss, norm, terms, good
+            for g in self.opt_disc.param_groups: g['lr'] = learning_rate(n, c.lr_disc, c.steps, c.schedule_disc or c.schedule, c.warmup)
+            judge = lambda pb: self.loss_fn.discriminator(self.judge, *pb)
+            _, _, more, learnt = optimise(self.acc, self.judge, self.opt_disc, painted, judge, c.clip)
         return loss, norm, terms | more, good and learnt                            # a judge that can't learn ends the run as a painter would
 
     def state(self):

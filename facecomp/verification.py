@@ -190,7 +190,7 @@ def dlib_embedder(
 ): # callable (B,3,S,S) in [0,1] → (B,128)
     "dlib's face recognition ResNet as an independent judge; CPU only. Raises FacecompError if package or weights are missing. [C]"
     try: import dlib
-    except ImportError: raise FacecompError("dlib is not installed: pip install dlib-bin") from None
+    except ImportError: raise FacecompError("dlib is not installed: pip install dlib-bin, and pip install --no-deps face_recognition_models==0.3.0 for its network.") from None
     at = importlib.util.find_spec('face_recognition_models')                                    # not imported: it needs pkg_resources, which is gone
     file = at and Path(at.submodule_search_locations[0])/'models'/'dlib_face_recognition_resnet_model_v1.dat'
     if not file or not file.exists(): raise FacecompError("dlib's network is missing: pip install --no-deps face_recognition_models==0.3.0")

@@ -88,7 +88,7 @@ def test_memory_of_a_larger_batch(tiny, parts):
     try: watch, macs = ec.watched(lambda: stage.step(ec.take(stage, 6), 1))
     finally: stage.cfg.accumulate = 1
     real, said = max(watch.trace)+sum(c.held.values()), c.memory(6, parts)                  # the batch is made while it watches
-    assert macs == pytest.approx(6*c.macs)
+    assert macs == pytest.approx(6*c.macs) if parts == 1 else 1 < macs/(6*c.macs) < 1.05   # in parts the judge looks at the completions once more
     assert said == pytest.approx(real, rel=.02) if parts == 1 else real*.98 < said < real*1.2
     assert c.memory(6, 2) < c.memory(6)
 
