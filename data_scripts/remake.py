@@ -7,10 +7,9 @@ Photos and models are those of FACECOMP_DATA. Without TABLE all of them, about f
 broken off is repeated and goes on. What counts is the difference, column by column: 0 where every digit comes back. Tables of networks that have to be trained first aren't
 among them (their commands are printed, too: hours of training), nor are times, which belong to their machine.
 """
-import argparse, csv, math, os, re, subprocess, sys, time
+import argparse, csv, json, math, os, re, shlex, subprocess, sys, time
 from pathlib import Path
 from facecomp.core import FacecompError, atomic, data_root
-import json
 
 ROOT = Path(__file__).resolve().parent.parent
 # a stored table: the notebook that prints its command, how the line begins, what the command leaves behind
@@ -26,7 +25,8 @@ TABLES = dict(
     occluders=('91_occluders', 'facecomp-eval occluders --data prepared/utkface', 'runs/occluders/occluders.csv'),
     before=('90_methods', 'facecomp-eval comparison --data prepared/utkface --weights ours=facecomp/assets/weights.safetensors oldest=', 'runs/before/comparison.csv'),
     fid_before=('90_methods', 'facecomp-eval fid --data prepared/utkface --weights ours=', 'runs/fid_before/fid.csv'),
-    field=('90_methods', 'facecomp-eval field --data prepared/utkface', 'runs/field/field.csv'))
+    field=('90_methods', 'facecomp-eval field --data prepared/utkface', 'runs/field/field.csv'),
+    field_before=('90_methods', 'facecomp-eval field --data prepared/utkface --weights before.safetensors', 'runs/field_before/field.csv'))
 COLUMNS = 'table', 'column', 'numbers', 'alike', 'largest_difference', 'where', 'stored', 'remade'
 
 
@@ -55,11 +55,17 @@ def before(line):
     return need
 
 
-def run(line, work, env, file):
-    "One printed line, as it stands, in the work folder; DATA and INCEPTION and the models' names replaced by where they are"
-    data = data_root(); names = {'DATA': data/'data', 'INCEPTION': file, 'bfm_noneck_v3.pkl': data/'weights'/'bfm_noneck_v3.pkl', 'tri.pkl': data/'weights'/'tri.pkl', 'MaskTheFace/masks': data/'data'/'mask_templates'}
-    for name, where in names.items(): line = re.sub(rf'(?<![\w/.]){re.escape(name)}(?![\w.])', str(where), line)
-    print(f'== {line}', flush=True)
+def with_paths(line, data, file):
+    "A printed line with DATA, INCEPTION and the models' names replaced by where they are"
+    names = {'DATA': data/'data', 'INCEPTION': file, 'bfm_noneck_v3.pkl': data/'weights'/'bfm_noneck_v3.pkl', 'tri.pkl': data/'weights'/'tri.pkl', 'MaskTheFace/masks': data/'data'/'mask_templates', 'git show': f"git -C {shlex.quote(str(ROOT))} show"}
+    for name, where in names.items(): line = re.sub(rf'(?<![\w/.]){re.escape(name)}(?![\w.])', lambda m: str(where), line)
+    return line
+
+
+def run(line, work, file):
+    "One printed line, in the work folder"
+    line = with_paths(line, data_root(), file); print(f'== {line}', flush=True)
+    env = {**os.environ, 'PATH': str(Path(sys.executable).parent)+os.pathsep+os.environ.get('PATH', '')}                # python and facecomp-eval are those that run this
     if subprocess.run(['bash', '-ec', line], cwd=work, env=env).returncode: raise FacecompError(f"It failed: {line}")
 
 
@@ -102,17 +108,16 @@ def main():
         work = Path(a.work).resolve(); (work/'nbs'/'results').mkdir(parents=True, exist_ok=True); file = a.file if a.file == 'auto' else Path(a.file).resolve()
         for n in 'data_scripts', 'facecomp':
             if not (work/n).exists(): (work/n).symlink_to(ROOT/n)
-        env = {**os.environ, 'GIT_DIR': str(ROOT/'.git')}; made = []
         for t in todo:
             since, line = time.time(), command(t)
             for what, how in before(line):
-                if not (work/what).exists(): run(how, work, env, file)
-            run(line, work, env, file); found = differences(t, rows_of(ROOT/'nbs'/'results'/f'{t}.csv'), rows_of(work/TABLES[t][2])); made += found
+                if not (work/what).exists() or how.startswith('python data_scripts/prepare.py '): run(how, work, file)      # a set may be half made: that command goes on
+            run(line, work, file); found = differences(t, rows_of(ROOT/'nbs'/'results'/f'{t}.csv'), rows_of(work/TABLES[t][2]))
             n, same = sum(r['numbers'] for r in found), sum(r['alike'] for r in found); print(f'{t}: {same} of {n} numbers come back to the last digit; {time.time()-since:.0f} s')
             for r in found:
                 if r['alike'] < r['numbers']: print(f"  {r['column']}: {r['numbers']-r['alike']} of {r['numbers']} differ, by {r['largest_difference']} at most ({r['where']}: {r['stored']} stored, {r['remade']} remade)")
             if a.out:
-                kept = [r for r in rows_of(a.out) if r['table'] != t] if Path(a.out).exists() else []; every = kept+found
+                every = [r for r in (rows_of(a.out) if Path(a.out).exists() else []) if r['table'] != t]+found
                 with atomic(Path(a.out)) as f, f.open('w', newline='') as g: w = csv.DictWriter(g, COLUMNS); w.writeheader(); w.writerows(sorted(every, key=lambda r: list(TABLES).index(r['table'])))
     except FacecompError as e: sys.exit(f'remake: {e}')
     except KeyboardInterrupt: sys.exit('remake: interrupted; the same again goes on')

@@ -423,7 +423,7 @@ def test_printed_sentences():
     probe = lambda p, k, by=100: by*float(stored('verification', embedder='dlib', probe=p, mask='average')[k])
     probes = ('untouched', 'masked', 'completed', 'both')
     fid = lambda k: stored('fid', method='ours', mask=k)['fid']; from facecomp.occlude import TEST_MASKS; from facecomp.occluders import L2SFO
-    low, high = (f([float(fid(k)) for k in TEST_MASKS]) for f in (min, max)); t = stored('quality_templates', method='ours', mask='all'); f = stored('field', weights='ours'); b = stored('field', weights='before')
+    low, high = (f([float(fid(k)) for k in TEST_MASKS]) for f in (min, max)); t = stored('quality_templates', method='ours', mask='all'); f = stored('field', mask='all'); b = stored('field_before', mask='all')
     gain = [100*float(stored('verification_templates', probe='completed − masked', mask='average')['tpr_at_fpr_0.01'+e]) for e in ('', '_low', '_high')]
     templates, both = [t[k] for k in ('psnr', 'ssim', 'lpips', 'psnr_hole')], [probe('both − masked', k) for k in ('auc', 'auc_low', 'auc_high')]
     checks = [
