@@ -14,7 +14,7 @@ and 0.625 ms for the 20.9 G of each picture. RATE is a thirteenth of what large 
 same in float32, as far as one step of it tells (`--check`). A process draws 147 pictures or 87 pairs a second at 128² (81: 14 processes, 2,062 or 1,222);
 at 256² it takes 2.3 times as long (timed on a CPU, drawn faces).
 
-Error, by --check: memory +7 % (of a compiled network, counted without) and -4 %; time of the trainer's own step +12 % (compiled, too), of one written plainly in float32
+Error, by --check: memory +9 % (of a compiled network, counted without) and -4 %; time of the trainer's own step +7 % (compiled, too), of one written plainly in float32
 +20 %; of a step of stage 1 alone, which waits for its data anyway, -28 %. Say 10 % for memory and 20 % for time.
 GB are 2^30 bytes. A card needs some more than that: half a GB for CUDA itself, and what lies between the tensors; "fits" allows half a GB and 10 %.
 """

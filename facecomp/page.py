@@ -327,6 +327,7 @@ CSS = """
 .fit .grid-container { grid-template-columns: repeat(auto-fit, minmax(min(var(--least), 44%), 1fr)); grid-auto-rows: auto; grid-template-rows: none; height: auto }
 .fit { --least: 130px } .fit.wide { --least: 230px }
 #shown img, #hole img { max-height: 380px; object-fit: contain }
+#file .empty, #masked .empty, #zip .empty { min-height: 64px; height: 64px } /* no result yet: a line, not half a page */
 """
 LAUNCH = dict(css=CSS, max_file_size='50mb', show_error=True, run_history=False, footer_links=['api'], quiet=True)
 
