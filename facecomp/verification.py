@@ -216,6 +216,7 @@ def lfw_pairs(
     limit:int=None, # only so many pairs, evenly over the list
 ) -> tuple: # a (M,), b (M,) places in faces; same (M,) bool; fold (M,); persons (M,2); number of pairs lost with photos that aren't there
     "The pairs of a prepared LFW whose photos are both there. Raises FacecompError if there is none. [P, Sec. 4.4]"
+    if limit is not None and limit < 1: raise FacecompError(f"limit must be 1 or more pairs, not {limit}; None takes all.")
     at = {r['file'].rsplit('.', 1)[0]: i for i, r in enumerate(faces.rows)}; pairs = read_pairs(Path(data)/'pairs.txt'); key = lambda n: n.replace('/', '__')
     if limit and limit < len(pairs): pairs = [pairs[i*len(pairs)//limit] for i in range(limit)]
     here = [(at[key(p)], at[key(q)], y, f) for p, q, y, f in pairs if key(p) in at and key(q) in at]
