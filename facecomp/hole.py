@@ -55,7 +55,9 @@ def read_hole(
     else:
         if isinstance(mask, np.ndarray) and (mask.dtype.kind not in 'biuf' or (mask.dtype.kind in 'iu' and mask.size and (mask.min() < 0 or mask.max() > 65535))): raise FacecompError("The hole must be bool, numbers in [0,1], or uint8; 0 = keep.")
         if isinstance(mask, np.ndarray) and mask.dtype.kind in 'iu' and mask.dtype not in (np.uint8, np.uint16): mask = mask.astype(np.uint16 if mask.max() > 255 else np.uint8)
-        p = read_photo(mask, tiny=True); ones = p.alpha is None and p.kind != 'JPEG' and p.pixels.size and p.pixels.max() == 1     # 0 and 1, as segmentation tools write; else 1 is black
+        try: p = read_photo(mask, tiny=True)
+        except FacecompError as e: raise FacecompError(str(e).replace('A picture', 'A mask').replace('The picture', 'The mask')) from None   # which of the two is meant
+        ones = p.alpha is None and p.kind != 'JPEG' and p.pixels.size and p.pixels.max() == 1     # 0 and 1, as segmentation tools write; else 1 is black
         rgb = (p.pixels.repeat(3//p.pixels.shape[2], 2)*255).astype(np.uint8) if ones else p.bytes8(); a = None if p.alpha is None else p.alpha.astype(np.float32)*255/p.top
         m = two_classes(a) if a is not None else None
         if a is not None and m is None and hole_is in ('transparent', 'opaque') : return None
