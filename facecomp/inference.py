@@ -83,7 +83,7 @@ def crop_matrix(
     size:int=128, # of the network
 ) -> np.ndarray: # (2,3): photo pixels to network pixels
     "The crop that a user dragged. [C]"
-    if not side > 0: raise FacecompError(f"The side of a crop must be above 0, not {side}.")
+    if not (side > 0 and np.isfinite([x, y, side, turn]).all()): raise FacecompError(f"A crop needs finite numbers and a side above 0, not x={x}, y={y}, side={side}, turn={turn}.")
     a = size/side*np.exp(-1j*np.radians(turn)); R = np.array([[a.real, -a.imag], [a.imag, a.real]]); return np.c_[R, np.full(2, size/2-.5)-R@[x, y]]
 
 # %% ../nbs/70_inference.ipynb #315815f1
@@ -392,7 +392,7 @@ class FaceCompleter:
     ) -> list: # as complete gives them
         "Complete many pictures, the faces of several at once."
         if isinstance(pictures, (str, bytes, os.PathLike, Photo)) or hasattr(pictures, 'getbands') or (isinstance(pictures, np.ndarray) and (pictures.ndim < 3 or (pictures.ndim == 3 and pictures.shape[2] in (1, 3, 4)))): raise FacecompError("complete_batch takes a list of pictures; complete takes one.")
-        if not batch >= 1: raise FacecompError(f"batch must be 1 or more, not {batch}.")
+        if not isinstance(batch, (int, np.integer)) or batch < 1: raise FacecompError(f"batch must be a whole number, 1 or more, not {batch!r}.")
         pictures, each = list(pictures), {}
         for k in ('landmarks', 'crops', 'hole'):
             v = kw.get(k)

@@ -172,13 +172,13 @@ def _chunk(kind, data): return struct.pack('>I', len(data))+kind+data+struct.pac
 
 def write_photo(
     path:str|Path, # the ending decides the format: see WRITES
-    photo:Photo,
+    photo:Photo, # or an array, as read_photo takes it
     compress:int=4, # PNG's effort, 0 to 9
 ) -> list: # what this format could not keep, as sentences
     "Write a photo, whole or not at all; lossless except as JPEG. FacecompError for another ending, a side that the format can't have, or a place that can't be written. [C]"
     ext, said = Path(path).suffix.lower(), []
     if ext not in WRITES: raise FacecompError(f"{readable(path)}: unknown picture format {readable(ext)!r}, or one that can't be written; use {', '.join(WRITES)}.")
-    p, alpha = photo.pixels, photo.alpha; kind = WRITES[ext]
+    photo = read_photo(photo, tiny=True) if isinstance(photo, np.ndarray) else photo; p, alpha = photo.pixels, photo.alpha; kind = WRITES[ext]
     if kind == 'WEBP' and max(p.shape[:2]) > 16383: raise FacecompError(f"{readable(path)}: WebP takes 16383 pixels a side, the picture has {p.shape[1]}×{p.shape[0]}: write it as PNG.")
     if alpha is not None and kind in ('BMP', 'PPM', 'JPEG'): said.append(f"{kind} has no transparency: the picture was laid on white"); p, alpha = photo.flat(), None
     if p.dtype == np.uint16 and kind not in ('PNG', 'TIFF'): said.append(f"{kind} has 8 bits, the photo had 16"); p = Photo(p).bytes8(); alpha = None if alpha is None else (alpha//257).astype(np.uint8)
