@@ -7,6 +7,7 @@ __all__ = ['soft_hole', 'match_rim', 'enlarge_weight', 'blend_in', 'feather']
 
 # %% ../nbs/69_blend.ipynb #5a7d2641
 import cv2, numpy as np, torch
+from .core import FacecompError
 from .align import invert, warp_points
 
 # %% ../nbs/69_blend.ipynb #7d9a023e
@@ -75,7 +76,10 @@ def blend_in(
     weight:np.ndarray, # float32 (H,W) in [0,1]
     box:tuple=None, # x0, y0, x1, y1 beyond which the weight is 0; looked for by default
 ) -> np.ndarray: # like photo; where weight is 0, the photo's own pixels
-    "out = (1-h) x + h up(Ŷ) at the photo's resolution. [C]"
+    "out = (1-h) x + h up(Ŷ) at the photo's resolution; FacecompError for another kind of array. [C]"
+    if photo.ndim != 3 or photo.shape[2] not in (1, 3) or photo.dtype not in (np.uint8, np.uint16): raise FacecompError(f"The photo must be (H,W,1) or (H,W,3), uint8 or uint16, not {photo.shape} of {photo.dtype}.")
+    if weight.shape != photo.shape[:2]: raise FacecompError(f"The weight must be as large as the photo, {photo.shape[:2]}, not {weight.shape}: enlarge_weight makes it so.")
+    if not isinstance(face, np.ndarray) or face.dtype != np.float32 or face.ndim != 3 or face.shape[2] != 3: raise FacecompError("The face must be an array (S,S,3) of float32 in [0,1].")
     out, top = photo.copy(), np.iinfo(photo.dtype).max
     if box is None:
         rows, cols = np.flatnonzero(weight.any(1)), np.flatnonzero(weight.any(0))
@@ -97,7 +101,7 @@ def feather(
     width:float, # pixels of soft rim outside
 ) -> np.ndarray: # float32 (H,W): 1 on the stroke, falling to 0 outside
     "Soften a hole outward. [C]"
-    out = np.zeros(stroke.shape, np.float32); rows, cols = np.flatnonzero(stroke.any(1)), np.flatnonzero(stroke.any(0))
+    stroke = np.asarray(stroke).astype(bool); out = np.zeros(stroke.shape, np.float32); rows, cols = np.flatnonzero(stroke.any(1)), np.flatnonzero(stroke.any(0))
     if not len(rows): return out
     m = int(np.ceil(width))+3; box = np.s_[max(0, rows[0]-m):rows[-1]+m+1, max(0, cols[0]-m):cols[-1]+m+1]
     d = cv2.distanceTransform((~stroke[box]).astype(np.uint8), cv2.DIST_L2, 5); out[box] = (1-d/(width+1)).clip(0, 1); return out

@@ -44,7 +44,7 @@ def hole_of(
     on, said = strokes(layers, shape[::-1]), []
     if mask is not None:
         try: h = read_hole(mask, shape, hole_is)
-        except FacecompError as e: raise FacecompError(f"The mask can't be used: {str(e).replace('The picture', 'the file')}") from None
+        except FacecompError as e: raise FacecompError(f"The mask can't be used: {str(e).replace('The mask', 'the file')}") from None
         said.append(h.said if h else "the mask is empty: nothing in it was taken as the hole")
         if h: on = h.mask if on is None else np.maximum(h.mask, on)
     return None if on is None else on.astype(np.float32), said

@@ -190,8 +190,9 @@ def find_faces(
     stride:float=.45, ratio:float=1.4, # of the windows: step (share of their side) and next size
     candidates:int=24, # so many votes settle in each square of the photo: fewer miss small faces among busy backgrounds
 ) -> list: # of Found, largest face first
-    "All faces of a photo by the predicted field, without any detector; FacecompError for a smallest or a limit of nothing. [C]"
+    "All faces of a photo by the predicted field, without any detector; FacecompError for a smallest or a limit of nothing, or an array of another kind. [C]"
     if not smallest > 0 or not limit >= 1: raise FacecompError(f"smallest must be above 0 and limit 1 or more, not {smallest} and {limit}: no face could be found.")
+    if not isinstance(photo, np.ndarray) or photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3: raise FacecompError(f"The photo must be an array (H,W,3) of uint8, not {getattr(photo, 'shape', type(photo).__name__)} of {getattr(photo, 'dtype', 'another kind')}: read_photo(…).flat() makes one.")
     conv = convention(conv); H, W = photo.shape[:2]; k = min(1., size/smallest/min(H, W))
     small = photo if k == 1 else cv2.resize(photo, (max(1, round(W*k)), max(1, round(H*k))), interpolation=cv2.INTER_AREA)
     h, w = small.shape[:2]; down = np.array([[w/W, 0, (w/W-1)/2], [0, h/H, (h/H-1)/2]]); top, low = 1.8*min(h, w), max(smallest*min(h, w), 24)

@@ -47,7 +47,7 @@ def read_hole(
     "A hole from any mask; FacecompError if it is none. [C]"
     if hole_is not in HOLE_IS: raise FacecompError(f"hole_is must be one of {', '.join(HOLE_IS)}, not {hole_is!r}.")
     if isinstance(mask, np.ndarray) and mask.ndim == 3 and mask.shape[2] == 1: mask = mask[..., 0]
-    H, W = shape; given = isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.dtype != np.uint16
+    H, W = shape[:2]; given = isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.dtype != np.uint16
     if given and (mask.dtype.kind in 'bf' or (mask.dtype.kind in 'iu' and mask.size and mask.max() <= 1)) and hole_is == 'auto':
         m = mask.astype(np.float32)
         if not np.isfinite(m).all() or m.size == 0 or m.min() < 0 or m.max() > 1: raise FacecompError("The hole must be bool, numbers in [0,1], or uint8; 0 = keep.")
@@ -55,7 +55,9 @@ def read_hole(
     else:
         if isinstance(mask, np.ndarray) and (mask.dtype.kind not in 'biuf' or (mask.dtype.kind in 'iu' and mask.size and (mask.min() < 0 or mask.max() > 65535))): raise FacecompError("The hole must be bool, numbers in [0,1], or uint8; 0 = keep.")
         if isinstance(mask, np.ndarray) and mask.dtype.kind in 'iu' and mask.dtype not in (np.uint8, np.uint16): mask = mask.astype(np.uint16 if mask.max() > 255 else np.uint8)
-        p = read_photo(mask, tiny=True); ones = p.alpha is None and p.kind != 'JPEG' and p.pixels.size and p.pixels.max() == 1     # 0 and 1, as segmentation tools write; else 1 is black
+        try: p = read_photo(mask, tiny=True)
+        except FacecompError as e: raise FacecompError(str(e).replace('A picture', 'A mask').replace('The picture', 'The mask')) from None   # which of the two is meant
+        ones = p.alpha is None and p.kind != 'JPEG' and p.pixels.size and p.pixels.max() == 1     # 0 and 1, as segmentation tools write; else 1 is black
         rgb = (p.pixels.repeat(3//p.pixels.shape[2], 2)*255).astype(np.uint8) if ones else p.bytes8(); a = None if p.alpha is None else p.alpha.astype(np.float32)*255/p.top
         m = two_classes(a) if a is not None else None
         if a is not None and m is None and hole_is in ('transparent', 'opaque') : return None
@@ -90,7 +92,7 @@ def grow_hole(
     "Move the rim of a soft hole and keep its softness. [R: grey-scale morphology]"
     if not np.isfinite(by): raise FacecompError(f"A hole can't grow by {by} pixels.")
     n = int(abs(by)); d = np.arange(-n, n+1)
-    return (cv2.dilate if by > 0 else cv2.erode)(h, (np.add.outer(d*d, d*d) <= by*by+.5).astype(np.uint8)) if n else h
+    return (cv2.dilate if by > 0 else cv2.erode)(np.asarray(h, np.float32), (np.add.outer(d*d, d*d) <= by*by+.5).astype(np.uint8)) if n else h
 
 # %% ../nbs/68_hole.ipynb #50e20dba
 def outline_hole(

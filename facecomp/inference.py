@@ -28,7 +28,7 @@ class Face:
     M:np.ndarray          # (2,3): photo pixels to network pixels
     landmarks:np.ndarray  # (68,2|3) photo pixels, or None (an aligned crop was given)
     source:str            # who said where it is: 'landmarks', 'crop', 'given', 'face-alignment' or 'field'
-    score:float           # how sure that is, in [0,1]
+    score:float           # how sure that is, in [0,1]: 1 where you said so, the finder's where it looked, 0 for a crop in which nobody saw a face
     given:np.ndarray      # uint8 (S,S,3): what the network was given
     alpha:np.ndarray      # float32 (S,S,3): α_1
     scales:list           # uint8 (s,s,3): Ŷ_1 (size S) to Ŷ_6
@@ -83,7 +83,7 @@ def crop_matrix(
     size:int=128, # of the network
 ) -> np.ndarray: # (2,3): photo pixels to network pixels
     "The crop that a user dragged. [C]"
-    if not side > 0: raise FacecompError(f"The side of a crop must be above 0, not {side}.")
+    if not (side > 0 and np.isfinite([x, y, side, turn]).all()): raise FacecompError(f"A crop needs finite numbers and a side above 0, not x={x}, y={y}, side={side}, turn={turn}.")
     a = size/side*np.exp(-1j*np.radians(turn)); R = np.array([[a.real, -a.imag], [a.imag, a.real]]); return np.c_[R, np.full(2, size/2-.5)-R@[x, y]]
 
 # %% ../nbs/70_inference.ipynb #315815f1
@@ -237,9 +237,9 @@ class FaceCompleter:
         net = self.finder[0] if self.finder else self.net
         return field_eye(net, device=self.device) if getattr(net, 'heads', None) is not None or getattr(net, 'fields', False) else None
 
-    def _aligned(self, see, flat, M, near=.15): # does the finder see a face where an aligned crop has its own?
+    def _aligned(self, see, flat, M, near=.15): # -> score, 0 unless the finder sees a face where an aligned crop has its own
         _, S, conv = self.finder; at = warp_points(self.convention.points(self.size), cv2.invertAffineTransform(M)); f = certainty(see, flat, _from_points(at, conv, S)[None], S, conv)[0]
-        e = np.stack(eye_mouth(f.landmarks)); return bool(f.score > .5 and np.linalg.norm(e-at, axis=1).mean() < near*np.linalg.norm(at[1]-at[0]))
+        e = np.stack(eye_mouth(f.landmarks)); return float(f.score) if f.score > .5 and np.linalg.norm(e-at, axis=1).mean() < near*np.linalg.norm(at[1]-at[0]) else 0.
 
     def _search(self, see, flat, **kw): # -> list of Found, their M in pixels of this network
         if see is None: raise FacecompError("These weights predict no field, so they can't look for faces: give landmarks, or an aligned crop.")
@@ -256,12 +256,14 @@ class FaceCompleter:
         if marks is not None:
             marks = _numbers(marks, 'landmarks', '(68,2|3) or (n,68,2|3) pixels (facecomp.align.read_landmarks reads a file)', (68,), (2, 3))
             return [(similarity(l[..., :2], conv, S), l, 'landmarks', 1.) for l in marks]
-        if align == 'crop' or (align == 'auto' and square and max(H, W) <= 512 and (self.finder is None or self._aligned(see, flat, whole[0]))): return [whole]
+        if align == 'crop': return [whole]
+        small = align == 'auto' and square and max(H, W) <= 512
+        if small and (not self.finder or (sure := self._aligned(see, flat, whole[0]))): return [(*whole[:3], sure if self.finder else 0.)]
         files, out = fan_files(), []
         if align == 'detect' or (align == 'auto' and all(f.exists() for f in files)):
             with _detector: out = [(similarity(l[..., :2], conv, S), l, 'face-alignment', 1.) for l in detect_landmarks(flat, device=str(self.device))]
         if not out and align != 'detect' and see: out = [(f.M, f.landmarks, 'field', f.score) for f in self._search(see, flat)]
-        if not out and align == 'auto' and square and max(H, W) <= 512: said.append("no face was found: the picture is taken as an aligned crop"); return [whole]
+        if not out and small: said.append("no face was found: the picture is taken as an aligned crop"); return [(*whole[:3], 0.)]
         if not out: raise NoFaceError(f"No face was found in this picture of {W}×{H} pixels. " + HELP_ALIGN.format(', '.join(f.name for f in files), files[0].parent))
         if faces == 'largest': return out[:1]
         if faces == 'all': return out
@@ -389,8 +391,8 @@ class FaceCompleter:
         **kw, # as in complete; landmarks, crops and hole are lists, one of each picture or None; one hole may serve all
     ) -> list: # as complete gives them
         "Complete many pictures, the faces of several at once."
-        if isinstance(pictures, (str, bytes, os.PathLike)): raise FacecompError("complete_batch takes a list of pictures; complete takes one.")
-        if not batch >= 1: raise FacecompError(f"batch must be 1 or more, not {batch}.")
+        if isinstance(pictures, (str, bytes, os.PathLike, Photo)) or hasattr(pictures, 'getbands') or (isinstance(pictures, np.ndarray) and (pictures.ndim < 3 or (pictures.ndim == 3 and pictures.shape[2] in (1, 3, 4)))): raise FacecompError("complete_batch takes a list of pictures; complete takes one.")
+        if not isinstance(batch, (int, np.integer)) or batch < 1: raise FacecompError(f"batch must be a whole number, 1 or more, not {batch!r}.")
         pictures, each = list(pictures), {}
         for k in ('landmarks', 'crops', 'hole'):
             v = kw.get(k)

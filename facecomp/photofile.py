@@ -122,11 +122,14 @@ def _from_file(src, name, max_pixels, tiny):
 
 def _from_array(a):
     if a.ndim == 2: a = a[..., None]
-    if a.ndim != 3 or a.shape[2] not in (1, 3, 4) or 0 in a.shape: raise FacecompError(f"A picture must be (H,W), (H,W,3) or (H,W,4), not {a.shape}.")
+    if a.ndim != 3 or a.shape[2] not in (1, 3, 4) or 0 in a.shape:
+        hint = " Several? complete_batch takes a list." if a.ndim == 4 else " Channels first? a.transpose(1, 2, 0) puts them last." if a.ndim == 3 and a.shape[0] in (1, 3, 4) and min(a.shape[1:]) > 4 else ''
+        raise FacecompError(f"A picture must be (H,W), (H,W,3) or (H,W,4), not {a.shape}.{hint}")
     if a.dtype.kind == 'f' or a.dtype == bool:
-        if not np.isfinite(a).all() or a.min() < 0 or a.max() > 1: raise FacecompError("A picture of floats must lie in [0,1].")
+        if not np.isfinite(a).all(): raise FacecompError("A picture of floats must lie in [0,1]; this one holds nan or infinity.")
+        if a.min() < 0 or a.max() > 1: raise FacecompError(f"A picture of floats must lie in [0,1]; this one goes from {a.min():.6g} to {a.max():.6g}.")
         a = (a*255.).round().astype(np.uint8)
-    if a.dtype not in (np.uint8, np.uint16): raise FacecompError(f"A picture must be uint8, uint16, or float in [0,1], not {a.dtype}.")
+    if a.dtype not in (np.uint8, np.uint16): raise FacecompError(f"A picture must be uint8, uint16, or float in [0,1], not {a.dtype}.{' If it goes from 0 to 255: a.astype(np.uint8).' if a.dtype.kind in 'iu' else ''}")
     n = a.shape[2]; return Photo(np.array(a[..., :3 if n > 1 else 1]), np.array(a[..., 3]) if n == 4 else None, kind='array')
 
 def read_photo(
@@ -149,8 +152,10 @@ def read_photo(
             if stat.S_ISDIR(mode): raise FacecompError(f"{name} is a folder, not a picture.")
             if not stat.S_ISREG(mode): raise FacecompError(f"{name} is a pipe or a device, not a picture.")
             p = _from_file(picture, name, max_pixels, tiny)
-        else: raise FacecompError(f"A picture must be a path, bytes, an array or a PIL picture, not {type(picture).__name__}.")
-        _check_size(p.shape[1], p.shape[0], name, max_pixels, tiny); return p
+        else: raise FacecompError(f"A picture must be a path, bytes, an array or a PIL picture, not {type(picture).__name__}.{' Of a tensor (3,H,W): t.permute(1, 2, 0).cpu().numpy().' if hasattr(picture, 'detach') else ''}")
+        _check_size(p.shape[1], p.shape[0], name, max_pixels, tiny)
+        if p.top > 255 and 0 < p.pixels.max() < 256: p.messages = list(dict.fromkeys([*p.messages, "it has 16 bits and no number above 255, so it is all but black"]))
+        return p
     except FacecompError: raise
     except FileNotFoundError: raise FacecompError(f"{name} does not exist: check the path.") from None
     except PermissionError: raise FacecompError(f"{name} may not be read: check its rights.") from None
@@ -167,13 +172,13 @@ def _chunk(kind, data): return struct.pack('>I', len(data))+kind+data+struct.pac
 
 def write_photo(
     path:str|Path, # the ending decides the format: see WRITES
-    photo:Photo,
+    photo:Photo, # or an array, as read_photo takes it
     compress:int=4, # PNG's effort, 0 to 9
 ) -> list: # what this format could not keep, as sentences
     "Write a photo, whole or not at all; lossless except as JPEG. FacecompError for another ending, a side that the format can't have, or a place that can't be written. [C]"
     ext, said = Path(path).suffix.lower(), []
     if ext not in WRITES: raise FacecompError(f"{readable(path)}: unknown picture format {readable(ext)!r}, or one that can't be written; use {', '.join(WRITES)}.")
-    p, alpha = photo.pixels, photo.alpha; kind = WRITES[ext]
+    photo = read_photo(photo, tiny=True) if isinstance(photo, np.ndarray) else photo; p, alpha = photo.pixels, photo.alpha; kind = WRITES[ext]
     if kind == 'WEBP' and max(p.shape[:2]) > 16383: raise FacecompError(f"{readable(path)}: WebP takes 16383 pixels a side, the picture has {p.shape[1]}×{p.shape[0]}: write it as PNG.")
     if alpha is not None and kind in ('BMP', 'PPM', 'JPEG'): said.append(f"{kind} has no transparency: the picture was laid on white"); p, alpha = photo.flat(), None
     if p.dtype == np.uint16 and kind not in ('PNG', 'TIFF'): said.append(f"{kind} has 8 bits, the photo had 16"); p = Photo(p).bytes8(); alpha = None if alpha is None else (alpha//257).astype(np.uint8)
