@@ -354,10 +354,14 @@ def download(page, box, tmp):
     with page.expect_download() as d: page.locator(f'{box} a[download]').first.click()
     d.value.save_as(tmp/'got'); return tmp/'got'
 
-def result(page, tmp):
-    "Press the button; the downloaded result"
+def press(page):
+    "Press the button, and wait for the result"
     old = page.inner_text('#said'); page.click('#run')
     page.wait_for_function("o => { const t = document.querySelector('#said').innerText; return t && t != o && !t.includes('without another') }", arg=old)
+
+def result(page, tmp):
+    "Press the button; the downloaded result"
+    press(page)
     return np.asarray(Image.open(download(page, '#file', tmp)).convert('RGB'))
 
 def adjusted(page, tmp, box, value):
@@ -505,7 +509,7 @@ def test_places_names_and_themes(page, server, width, height, theme, tmp_path):
     if theme == 'dark': page.goto(f'{server}/?__theme=dark'); page.wait_for_selector('#editor canvas')
     page.wait_for_timeout(500); box, above = (page.locator(k).bounding_box() for k in ('#run', '#editor')); assert box['y']-above['y']-above['height'] < 40, (box, above)
     assert page.evaluate(NAMELESS) == []
-    page.locator('#examples img, #examples button').first.click(); page.wait_for_timeout(1000); result(page, tmp_path); page.wait_for_timeout(1500)
+    page.locator('#examples img, #examples button').first.click(); page.wait_for_timeout(1000); press(page); page.wait_for_timeout(2000)                     # no download: its click would scroll the page, too
     page.screenshot(path=tmp_path/f'8_{width}_{theme}.png'); box = page.locator('#result').bounding_box()
     assert box['y'] > -9 and box['y']+box['height'] < height+9, box                                                              # all of it
     assert page.evaluate('document.documentElement.scrollWidth') <= width
