@@ -1,7 +1,7 @@
 """Make the stored numbers of the bundled weights again, by the very commands that the notebooks print, and hold them against nbs/results.
 
     python data_scripts/remake.py --list
-    python data_scripts/remake.py [TABLE …] [--file INCEPTION] [--work remake] [--out nbs/results/remade.csv]
+    python data_scripts/remake.py [TABLE …] [--file INCEPTION] [--work runs/remake] [--out nbs/results/remade.csv]
 
 Photos and models are those of FACECOMP_DATA. Without TABLE all of them, about five hours of one core; sets are prepared where they are missing, and a call that was
 broken off is repeated and goes on. What counts is the difference, column by column: 0 where every digit comes back. Tables of networks that have to be trained first aren't

@@ -521,9 +521,11 @@ def test_places_names_and_themes(page, server, width, height, theme, tmp_path):
 
 def test_another_example_is_there_at_once(page):
     "An editor that holds a picture shows the next example within a second or two, also without a GPU: it is cleared first"
-    examples = page.locator('#examples img, #examples button'); examples.nth(1).click(); page.wait_for_timeout(2500); sent = []
+    examples = page.locator('#examples button'); examples.nth(1).click(); page.wait_for_timeout(2500); sent = []
+    look = lambda: np.asarray(Image.open(io.BytesIO(page.locator('#editor canvas').first.screenshot())).convert('RGB')).mean((0, 1)); old = look()
     page.on('request', lambda r: sent.append(r.url) if r.url.endswith('/upload') else None); examples.first.click(); page.wait_for_timeout(4000)
-    assert len(sent) < 40, f'the editor has sent its picture {len(sent)} times'                # 74 to 94 before
+    assert abs(look()-old).max() > 6, 'the other example is not there'
+    assert len(sent) < 40, f'the editor has sent its picture {len(sent)} times'                # 68 to 94 before, over an upload or over itself
 
 def test_an_upload_that_has_expired(page, face, face500, tmp_path, tmp_path_factory):
     "The editor sends its picture anew; elsewhere the page says what to do"
