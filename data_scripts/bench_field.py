@@ -15,7 +15,7 @@ from facecomp.core import data_root, portrait
 from facecomp.faces import procedural_face
 from facecomp.field import draw_fields, embedded_model, load_bfm
 from facecomp.fit import Fit, fit_landmarks
-from facecomp.photos import decode_field, encode_field
+from facecomp.prepared import decode_field, encode_field
 
 BATCH = 64
 

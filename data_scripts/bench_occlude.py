@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2, numpy as np
 from PIL import Image
 from facecomp.core import portrait
-from facecomp.occlude import TEST_MASKS, occlude_for
+from facecomp.mask import TEST_MASKS
+from facecomp.occlude import occlude_for
 from facecomp.occluders import L2SFO
 
 def aligned(pic, marks, size): # eye centre at (.496, .313), mouth centre at (.496, .688) of the side, as LightCNN's crops

@@ -22,9 +22,11 @@ from facecomp.daf import CompletionNet
 from facecomp.faces import procedural_face
 from facecomp.identity import Embedder
 from facecomp.loop import StepBatches, make_accelerator, settle
-from facecomp.losses import CompletionLoss, gram, hinge_d, hinge_g, hole_crops, identity_loss, masked_l1
-from facecomp.metrics import number_from
-from facecomp.photos import PreparedFaces, encode_field, prepare
+from facecomp.objective import CompletionLoss
+from facecomp.losses import gram, hinge_d, hinge_g, hole_crops, identity_loss, masked_l1
+from facecomp.jobs import number_from
+from facecomp.prepared import PreparedFaces, encode_field
+from facecomp.photos import prepare
 from facecomp.trainer import CompletionTraining, uses_fields
 
 

@@ -14,9 +14,10 @@ import numpy as np, torch
 from tqdm.auto import tqdm
 from facecomp.core import FacecompError, to_tensor, to_uint8, write_picture
 from facecomp.distribution import fid, inception_features, inception_weights, precision_recall
-from facecomp.metrics import lpips_net, net_for, psnr, ssim
-from facecomp.photos import PreparedFaces, TestFaces, spread_over, turns
-from facecomp.verification import auc, tpr_at
+from facecomp.metrics import lpips_net, psnr, ssim
+from facecomp.jobs import net_for
+from facecomp.prepared import PreparedFaces, TestFaces, spread_over, turns
+from facecomp.roc import auc, tpr_at
 
 LIMITS = dict(PSNR=1e-4, SSIM=1e-4, LPIPS=1e-4, FID=1e-3) | dict.fromkeys(('precision', 'recall', 'precision of other photos', 'recall of other photos', 'AUC', 'TPR at FPR 1 %', 'TPR at FPR 0.1 %'), 1e-9) # dB, –, –, share, –
 

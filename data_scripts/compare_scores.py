@@ -8,7 +8,7 @@ import argparse, csv, sys
 from pathlib import Path
 import numpy as np
 from facecomp.core import FacecompError, atomic
-from facecomp.verification import bootstrap, weighted_stats
+from facecomp.roc import bootstrap, weighted_stats
 
 MEASURES, SIDES = dict(auc='AUC', tpr1='TPR at FPR 1 %', tpr01='TPR at FPR 0.1 %'), ('with', 'without', 'with-without')
 

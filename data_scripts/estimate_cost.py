@@ -34,7 +34,7 @@ from facecomp.config import PRESETS, config_from_dict, override, preset
 from facecomp.core import FacecompError
 from facecomp.identity import Embedder, LightCNN29
 from facecomp.loop import StepBatches, make_accelerator, settle
-from facecomp.photos import PreparedFaces
+from facecomp.prepared import PreparedFaces
 from facecomp.siamese import KeyQueue
 from facecomp.trainer import CompletionTraining, Pretraining
 

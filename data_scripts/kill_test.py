@@ -13,7 +13,8 @@ import numpy as np, torch
 from facecomp.checkpoint import last_checkpoint, load_checkpoint
 from facecomp.core import rng_for, write_picture
 from facecomp.faces import procedural_face
-from facecomp.photos import encode_field, prepare
+from facecomp.prepared import encode_field
+from facecomp.photos import prepare
 
 STEPS, PRE = 60, 40     # of stage 2 and of stage 1
 

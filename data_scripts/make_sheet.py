@@ -9,7 +9,8 @@ from facecomp.align import convention, similarity, warp_picture, warp_points
 from facecomp.comparison import UNDER, plot_sheet
 from facecomp.contest import load_method
 from facecomp.core import FacecompError, atomic, portrait, rng_for, to_tensor, to_uint8
-from facecomp.occlude import TEST_MASKS, occlude
+from facecomp.mask import TEST_MASKS
+from facecomp.occlude import occlude
 from facecomp.occluders import L2SFO
 
 

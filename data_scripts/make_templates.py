@@ -3,7 +3,7 @@
 Everybody with enough photos: half of them are the gallery's template, half the probe's; all galleries are compared with all probes. Pictures are linked where the disk can. Run it again to go on where it was broken off."""
 import argparse, sys
 from facecomp.core import FacecompError
-from facecomp.metrics import number_from
+from facecomp.jobs import number_from
 from facecomp.templates import person_templates
 
 

@@ -17,7 +17,7 @@ from facecomp.align import warp_points
 from facecomp.core import FacecompError
 from facecomp.field import draw_fields, embedded_model, load_bfm, posed_vertices
 from facecomp.fit import fit_landmarks
-from facecomp.photos import PreparedFaces, encode_field
+from facecomp.prepared import PreparedFaces, encode_field
 
 CHUNK = 64
 MIN_FACE = .05          # least share of the picture that shows face

@@ -9,8 +9,9 @@ import torch
 from torch.utils.data import DataLoader, Subset
 from torchvision.transforms.functional import gaussian_blur
 from facecomp.core import FacecompError
-from facecomp.metrics import net_for, psnr
-from facecomp.photos import PreparedFaces, TestFaces, spread_over, turns
+from facecomp.jobs import net_for
+from facecomp.metrics import psnr
+from facecomp.prepared import PreparedFaces, TestFaces, spread_over, turns
 
 
 @torch.no_grad()

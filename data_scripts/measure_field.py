@@ -18,7 +18,8 @@ from facecomp.faces import MIRROR, procedural_face
 from facecomp.field import bfm_fields, embedded_model, load_bfm
 from facecomp.fit import fields_from_landmarks, fit_landmarks
 from facecomp.mesh import grid_triangles, rasterize
-from facecomp.photos import mirror_field, prepare
+from facecomp.prepared import mirror_field
+from facecomp.photos import prepare
 
 BATCH, MARKS = 100, ('right eye', 'left eye', 'nose tip', 'right mouth corner', 'left mouth corner')
 

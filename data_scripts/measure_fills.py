@@ -8,9 +8,11 @@ import argparse, csv, sys
 import cv2, numpy as np, torch
 from tqdm.auto import tqdm
 from facecomp.core import FacecompError, rng_for, to_tensor, to_uint8
-from facecomp.metrics import mean_face, net_for, paste_mean
-from facecomp.photos import PreparedFaces, TestFaces
-from facecomp.verification import auc, lfw_pairs, open_embedder, tpr_at
+from facecomp.metrics import mean_face, paste_mean
+from facecomp.jobs import net_for
+from facecomp.prepared import PreparedFaces, TestFaces
+from facecomp.roc import auc, tpr_at
+from facecomp.verification import lfw_pairs, open_embedder
 
 
 def fills(d, other, net, mean):

@@ -14,9 +14,10 @@ from facecomp.align import convention, Convention, eye_mouth, invert, similarity
 from facecomp.core import ASSETS, data_root, read_picture, rng_for
 from facecomp.field import load_arrays, load_bfm, posed_vertices
 from facecomp.find import field_eye, find_faces, nudge, settle
-from facecomp.occlude import TEST_MASKS, occlude
+from facecomp.mask import TEST_MASKS
+from facecomp.occlude import occlude
 from facecomp.photos import read_set
-from facecomp.trainer import load_weights
+from facecomp.checkpoint import load_weights
 
 
 def say(*x): print(*x, flush=True)

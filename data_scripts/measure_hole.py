@@ -16,7 +16,8 @@ from facecomp.core import data_root, read_picture, rng_for, to_tensor
 from facecomp.faces import procedural_face
 from facecomp.hole import read_hole
 from facecomp.inference import FaceCompleter
-from facecomp.occlude import TEST_MASKS, occlude
+from facecomp.mask import TEST_MASKS
+from facecomp.occlude import occlude
 from facecomp.photos import read_set
 
 

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 from facecomp.core import FacecompError, atomic, isolated_rng, rng_for, to_tensor
-from facecomp.occlude import TEST_MASKS, occlude, occlude_for
-from facecomp.photos import PreparedFaces, TestFaces
+from facecomp.mask import TEST_MASKS
+from facecomp.occlude import occlude, occlude_for
+from facecomp.prepared import PreparedFaces, TestFaces
 from facecomp.samples import augment_view
 from facecomp.networks import Encoder, NetConfig
 from facecomp.siamese import ProjectionHead

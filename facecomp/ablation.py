@@ -14,12 +14,14 @@ import numpy as np, torch
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, pick_device
-from .photos import PreparedFaces, TestFaces, spread_over, turns
+from .prepared import PreparedFaces, TestFaces, spread_over, turns
 from .config import Config, config_difference, config_from_dict, override, preset
 from .checkpoint import last_checkpoint, load_weights
 from .loop import FREE
 from .trainer import train
-from .metrics import Several, known_by, lpips_net, lpips_option, picture_scores, warn_of_few, write_tex
+from .jobs import Several, known_by, lpips_option, write_tex
+from .metrics import lpips_net, warn_of_few
+from .quality import picture_scores
 from .distribution import fid, inception_features, known_weights
 
 # %% ../nbs/65_ablation.ipynb #1faca771

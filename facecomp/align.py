@@ -7,9 +7,9 @@ __all__ = ['LIGHTCNN', 'WIDE', 'CONVENTIONS', 'FAN_FILES', 'S3FD_FILE', 'eye_mou
            'invert', 'warp_points', 'warp_picture', 'paste_back', 'fan_files', 'detect_landmarks', 'read_landmarks']
 
 # %% ../nbs/11_align.ipynb #fa8d90e4
-from dataclasses import dataclass, asdict
+from dataclasses import dataclass
 from pathlib import Path
-import csv, os, pickle, zipfile, numpy as np, cv2
+import csv, pickle, zipfile, numpy as np, cv2
 from .core import FacecompError, pick_device
 
 # %% ../nbs/11_align.ipynb #81a989f7

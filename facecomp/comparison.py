@@ -13,11 +13,13 @@ from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, pick_device, to_uint8
 from .networks import count_parameters
-from .occlude import TEST_MASKS
+from .mask import TEST_MASKS
 from .occluders import L2SFO
-from .photos import PreparedFaces, TestFaces, spread_over, turns
+from .prepared import PreparedFaces, TestFaces, spread_over, turns
 from .contest import load_method
-from .metrics import METRICS, FeatureTable, Several, _job, _job_key, evaluate, lpips_net, lpips_option, mask_names, masks_option, net_for, number_from, same_job, warn_of_few, weights_given, write_tex
+from .quality import METRICS, _job, evaluate
+from .jobs import FeatureTable, Several, _job_key, lpips_option, mask_names, masks_option, net_for, number_from, same_job, weights_given, write_tex
+from .metrics import lpips_net, warn_of_few
 from .distribution import fid, inception_features, known_weights
 
 # %% ../nbs/66_comparison.ipynb #9e9d1670
@@ -90,7 +92,7 @@ def compare(
     for check in (_job_key, lambda at, job: same_job(at, **job)):                           # none is another's, before one of them is begun
         for at, job in jobs.items(): check(at, job)
     for n, (net, path) in nets.items():
-        with warnings.catch_warnings(): warnings.filterwarnings('ignore', '.* faces are few'); v = evaluate(data, path, out/n, masks, limit, True, with_lpips, baselines=False, device=device, progress=progress)['ours']
+        with warnings.catch_warnings(): warnings.filterwarnings('ignore', '.* (face is|faces are) few'); v = evaluate(data, path, out/n, masks, limit, True, with_lpips, baselines=False, device=device, progress=progress)['ours']
         how = load_method(path)[1]['train']; how = how.get('run', how)
         res[n] = dict(parameters=count_parameters(net)/1e6, pictures=how['steps']*how['batch'], **{c: v[c] for c in METRICS}, fid=np.nan)
         if look is not None:

@@ -12,7 +12,7 @@ import copy, difflib, json, math
 from .core import FacecompError
 from .networks import NetConfig
 from .daf import NETS
-from .losses import LossConfig
+from .objective import LossConfig
 from .adversarial import DiscConfig
 
 # %% ../nbs/45_config.ipynb #f6974319

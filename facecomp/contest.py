@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, torch
 from .core import FacecompError, atomic, isolated_rng, to_uint8
-from .photos import PreparedFaces
+from .prepared import PreparedFaces
 from .samples import training_samples
 from .losses import VGGFeatures
 from .config import PARTS, override, config_difference

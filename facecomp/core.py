@@ -7,7 +7,7 @@ __all__ = ['MAX_PIXELS', 'ASSETS', 'FacecompError', 'read_picture', 'atomic', 'w
            'isolated_rng', 'masked_resize', 'show', 'portrait', 'data_root', 'pick_device']
 
 # %% ../nbs/00_core.ipynb #fe75a2cf
-import contextlib, json, os, random, tempfile, zlib
+import contextlib, json, os, random, zlib
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError

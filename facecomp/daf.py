@@ -8,7 +8,7 @@ __all__ = ['NETS', 'ChannelAttention', 'DualAttentionFusion', 'FieldHead', 'Comp
 # %% ../nbs/31_daf.ipynb #fb75b939
 from typing import NamedTuple
 import torch, torch.nn as nn, torch.nn.functional as F
-from .networks import NetConfig, Encoder, Decoder, norm_layer, count_parameters
+from .networks import NetConfig, Encoder, Decoder, norm_layer
 
 # %% ../nbs/31_daf.ipynb #16c91994
 class ChannelAttention(nn.Module):

@@ -15,12 +15,13 @@ import cv2, numpy as np
 from PIL import Image
 from .core import FacecompError, portrait, rng_for, write_picture
 from .align import invert, similarity, warp_picture, warp_points
-from .occlude import TEST_MASKS, occlude
+from .mask import TEST_MASKS
+from .occlude import occlude
 from .mesh import field_picture
 from .photofile import read_photo, readable
 from .find import canonical_head
 from .hole import read_hole
-from .inference import Face, FaceCompleter, NoFaceError, Prediction, Result, crop_matrix
+from .inference import Face, FaceCompleter, NoFaceError, Prediction, crop_matrix
 
 # %% ../nbs/72_demo.ipynb #d1ffb49d
 def strokes(
@@ -192,7 +193,7 @@ PORTRAITS = ('astronaut', 'grace_hopper')
 def put_mask(
     completer:FaceCompleter,
     photo=None, # PIL picture, or the name of one of PORTRAITS
-    kind:str=TEST_MASKS[3], # which mask, one of facecomp.occlude.TEST_MASKS
+    kind:str=TEST_MASKS[3], # which mask, one of facecomp.mask.TEST_MASKS
 ) -> tuple: # masked, completed, truth: uint8 (H,W,3); PSNR in the hole, decibels
     "Cover a face by a drawn mask, and complete it blind. [P: the nine masks; C: landmarks of crops]"
     if kind not in TEST_MASKS: raise FacecompError(f"There is no mask {kind!r}: there are {', '.join(TEST_MASKS)}.")

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np, torch, torch.nn as nn
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, pick_device, to_tensor, to_uint8
-from .occlude import TEST_MASKS
-from .photos import PreparedFaces, TestFaces, spread_over
-from .metrics import SEVERAL, FeatureTable, Known, Several, inpaint, known_by, mask_names, masks_option, net_for, number_from, same_job, weights_given, write_tex
+from .mask import TEST_MASKS
+from .prepared import PreparedFaces, TestFaces, spread_over
+from .jobs import SEVERAL, FeatureTable, Known, Several, known_by, mask_names, masks_option, net_for, number_from, same_job, weights_given, write_tex
+from .metrics import inpaint
 
 # %% ../nbs/63_distribution.ipynb #f39a8159
 def _batches(x): # (N,D) array or tensor, or an iterable of batches (B,D) → batches

@@ -9,7 +9,7 @@ __all__ = ['HOLE_IS', 'two_classes', 'Hole', 'read_hole', 'grow_hole', 'outline_
 from dataclasses import dataclass
 import cv2, numpy as np
 from .core import FacecompError
-from .photofile import Photo, read_photo
+from .photofile import read_photo
 
 # %% ../nbs/68_hole.ipynb #6c372244
 def two_classes(

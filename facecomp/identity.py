@@ -6,7 +6,7 @@
 __all__ = ['ARCFACE', 'INPUTS', 'Input', 'align_for', 'MaxFeature', 'LightCNN29', 'lightcnn_from', 'Embedder']
 
 # %% ../nbs/42_identity.ipynb #2473ed51
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 import pickle, warnings
 import torch, torch.nn as nn, torch.nn.functional as F

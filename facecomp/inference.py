@@ -9,16 +9,17 @@ __all__ = ['HELP_ALIGN', 'Face', 'Result', 'Prediction', 'NoFaceError', 'read_in
 import hashlib, json, os, re, socket, threading, time
 from urllib.parse import urlparse
 from urllib.request import getproxies
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 import cv2, numpy as np, torch, torch.nn.functional as F
 from .core import ASSETS, FacecompError, atomic, pick_device, to_tensor, to_uint8
 from .align import Convention, eye_mouth, similarity, warp_picture, warp_points, detect_landmarks, fan_files
 from .daf import Completion, CompletionNet
-from .trainer import load_weights, export_weights, config_from_dict
+from .checkpoint import load_weights, export_weights
+from .config import config_from_dict
 from .photofile import Photo, read_photo, write_photo
-from .find import Found, certainty, field_eye, find_faces, look, settle
-from .hole import HOLE_IS, grow_hole, outline_hole, read_hole
+from .find import certainty, field_eye, find_faces, look
+from .hole import grow_hole, outline_hole, read_hole
 from .blend import blend_in, enlarge_weight, feather, match_rim, soft_hole
 
 # %% ../nbs/70_inference.ipynb #f6d0a68b

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, rng_for, write_picture, isolated_rng
 from .config import Config, config_from_dict, config_difference
-from .checkpoint import save_checkpoint, load_checkpoint, last_checkpoint, newest_checkpoint, code_of, made_on, no_result, prune_checkpoints, cut_log, append_log
+from .checkpoint import save_checkpoint, last_checkpoint, newest_checkpoint, code_of, made_on, no_result, prune_checkpoints, cut_log, append_log
 
 # %% ../nbs/48_loop.ipynb #f5ba98e4
 class StepBatches(torch.utils.data.Sampler):

@@ -12,7 +12,7 @@ import torch, torch.nn as nn, torch.nn.functional as F
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 from .core import FacecompError
-from .networks import NetConfig, norm_layer
+from .networks import NetConfig
 from .daf import NETS, Completion, CompletionNet
 
 # %% ../nbs/62_methods.ipynb #745af43e

@@ -16,7 +16,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, write_picture
 from .mesh import rasterize
-from .photos import FORMAT, PreparedFaces, encode_field
+from .photos import FORMAT
+from .prepared import PreparedFaces, encode_field
 
 # %% ../nbs/15_pack.ipynb #3ae89d45
 def encode_picture(

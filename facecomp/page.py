@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from .core import FacecompError
-from .occlude import TEST_MASKS
+from .mask import TEST_MASKS
 from .photofile import write_photo
 from .hole import HOLE_IS
 from .inference import FaceCompleter

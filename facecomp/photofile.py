@@ -10,7 +10,7 @@ import io, os, stat, struct, zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import cv2, numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from .core import MAX_PIXELS, FacecompError, atomic
 
 # %% ../nbs/66_photofile.ipynb #6ee69349

@@ -10,9 +10,9 @@ import csv, json, warnings
 from pathlib import Path
 import numpy as np
 from .core import FacecompError, atomic, read_picture
-from .occlude import TEST_MASKS
-from .photos import PreparedFaces, spread_over
-from .metrics import _job_key, mask_names, net_for, same_job, write_tex
+from .mask import TEST_MASKS
+from .prepared import PreparedFaces, spread_over
+from .jobs import _job_key, mask_names, net_for, same_job, write_tex
 from .distribution import METHODS, _fid_begin, _fid_fill, _fid_scores, _write_fid, markdown_table
 from .verification import CONDITIONS, GAINS, MEASURES, _job, _jobs, _judge, _plot, _say, verify
 from .templates import verify_templates

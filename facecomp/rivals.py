@@ -8,7 +8,8 @@ __all__ = ['LOSSES', 'RIVALS', 'Rival', 'DFNetRival', 'GMCNNRival', 'SPADERival'
 # %% ../nbs/64_rivals.ipynb #91a7e27d
 import copy
 import torch, torch.nn as nn, torch.nn.functional as F
-from .losses import CompletionLoss, LossConfig, hinge_d, hinge_g, hole_crops
+from .objective import CompletionLoss, LossConfig
+from .losses import hinge_d, hinge_g, hole_crops
 from .judges import Critic, MultiJudge, PatchJudge
 from .terms import ImagePool, PatchSampler, confidence, feature_matching, id_mrf, lsgan, patch_nce, total_variation
 

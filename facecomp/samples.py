@@ -10,8 +10,8 @@ __all__ = ['random_similarity', 'warp_sample', 'clutter', 'occluder_source', 'Tr
 import cv2, numpy as np, torch
 from .core import FacecompError, rng_for, to_tensor
 from .occlude import MIX, always_same, check_mix, find_occluder, occlude_for, two_views
-from .occluders import L2SFO # glasses, cups, scarves and hands become kinds of `occlude`
-from .photos import PreparedFaces, mirror_field
+from .occluders import L2SFO # noqa: F401; glasses, cups, scarves and hands become kinds of `occlude`
+from .prepared import PreparedFaces, mirror_field
 from .sets import OccludedPairs
 
 # %% ../nbs/14_samples.ipynb #bb906e04
@@ -36,7 +36,7 @@ def warp_sample(
     face:np.ndarray=None, # float32 (S,S)
 ) -> tuple: # the same five, moved; new pixels are black and not valid
     "Picture, validity, landmarks and field through one similarity. [C]"
-    S, warp = pic.shape[0], lambda a: cv2.warpAffine(a, M, (pic.shape[1], pic.shape[0]))
+    warp = lambda a: cv2.warpAffine(a, M, (pic.shape[1], pic.shape[0]))
     L = np.concatenate([landmarks[:, :2]@M[:, :2].T+M[:, 2], landmarks[:, 2:]*np.sqrt(abs(np.linalg.det(M[:, :2])))], 1)
     inside = (warp(valid.astype(np.float32)) > .999).astype(np.float32)
     if C is None: return warp(pic), inside, L, None, None

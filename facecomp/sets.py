@@ -13,7 +13,8 @@ import numpy as np, torch
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, to_tensor
 from .fetch import fetch, fetch_all
-from .photos import ENDINGS, FORMAT, KEEP, LAYOUTS, LEAST, PEOPLE, READERS, SIZES, PreparedFaces, _layout_error
+from .photos import ENDINGS, FORMAT, KEEP, LAYOUTS, LEAST, PEOPLE, READERS, SIZES, _layout_error
+from .prepared import PreparedFaces
 
 # %% ../nbs/13_sets.ipynb #7cd3546a
 def drawn(

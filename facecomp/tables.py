@@ -13,9 +13,11 @@ import numpy as np, torch
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, pick_device, read_picture, rng_for, to_tensor, to_uint8, write_picture
 from .occluders import L2SFO
-from .photos import PreparedFaces, spread_over
+from .prepared import PreparedFaces, spread_over
 from .sets import OccludedPairs
-from .metrics import FILLS, METRICS, SEVERAL, FeatureTable, Several, _lpips_job, evaluate, lpips_net, lpips_option, mask_names, masks_option, net_for, number_from, picture_scores, result_sheet, same_job, warn_of_few, weights_given, write_tex
+from .quality import FILLS, METRICS, _lpips_job, evaluate, picture_scores, result_sheet
+from .jobs import SEVERAL, FeatureTable, Several, lpips_option, mask_names, masks_option, net_for, number_from, same_job, weights_given, write_tex
+from .metrics import lpips_net, warn_of_few
 from .distribution import METHODS as FID_OF, evaluate_fid, fid, inception_features, known_weights, open_features, precision_recall, realism
 
 # %% ../nbs/64_tables.ipynb #5ef1d572

@@ -16,7 +16,7 @@ from .core import FacecompError, atomic, isolated_rng
 from .daf import NETS, CompletionNet
 from .networks import NetConfig, count_parameters
 from .methods import METHODS, build
-from .metrics import Several, same_job, write_tex
+from .jobs import Several, same_job, write_tex
 
 # %% ../nbs/66_timing.ipynb #4b385159
 OURS = dict(zip(('ours-small', 'ours-paper'), ('small', 'paper'))) # name → shape of the network

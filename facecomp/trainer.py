@@ -15,18 +15,18 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from .core import FacecompError, to_uint8, isolated_rng
 from .mesh import field_picture
-from .photos import PreparedFaces, TestFaces
+from .prepared import PreparedFaces, TestFaces
 from .samples import PairFaces, training_samples
 from .siamese import SiameseNet, queue_size, collapse_message
 from .networks import Encoder
 from .daf import Completion, CompletionNet
-from .losses import CompletionLoss
+from .objective import CompletionLoss
 from .adversarial import PatchDiscriminator
 from .identity import Embedder
-from .config import Config, PRESETS, preset, override, config_from_dict, config_difference
-from .checkpoint import (export_weights, load_weights, export_encoder, start_from, save_checkpoint, load_checkpoint,
+from .config import Config, PRESETS, preset, override, config_from_dict
+from .checkpoint import (export_weights, export_encoder, start_from, 
                                  last_checkpoint, no_result)
-from .loop import Stage, settle, make_accelerator, optimise, learning_rate, update_ema, run_stage, StepBatches
+from .loop import Stage, settle, make_accelerator, optimise, learning_rate, update_ema, run_stage
 
 # %% ../nbs/50_trainer.ipynb #23328d4e
 class Pretraining(Stage):

@@ -1,7 +1,7 @@
 "Two verifications beside each other: data_scripts/compare_scores.py."
 import csv, importlib.util
 import numpy as np, pytest
-from facecomp.verification import auc, bootstrap
+from facecomp.roc import auc, bootstrap
 
 
 @pytest.fixture

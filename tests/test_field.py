@@ -8,7 +8,8 @@ from facecomp.faces import LANDMARK_UV, MIRROR, procedural_face
 from facecomp.field import FaceModel, bfm_fields, draw_fields, embedded_model, field_pyramid, load_bfm, unroll
 from facecomp.fit import fields_from_landmarks, fit_landmarks
 from facecomp.mesh import rasterize
-from facecomp.photos import FORMAT, PreparedFaces, decode_field, mirror_field
+from facecomp.photos import FORMAT
+from facecomp.prepared import PreparedFaces, decode_field, mirror_field
 from facecomp.samples import TrainFaces
 from PIL import Image
 

@@ -1,14 +1,15 @@
 "Flags and settings do what they say: given twice they add up, values that can't be are refused, folders of others are left alone."
 import csv, json, warnings
 import numpy as np, pytest, torch
-from facecomp import ablation, comparison, distribution, metrics, tables, templates, timing, trainer, verification
+from facecomp import ablation, comparison, distribution, jobs, metrics, quality, tables, templates, timing, trainer, verification
 from facecomp.contest import MethodTraining, export_method, main as train_main, train_method
 from facecomp.core import FacecompError, write_picture
 from facecomp.faces import procedural_face
 from facecomp.loop import make_accelerator
 from facecomp.losses import VGGFeatures, find_vgg
 from facecomp.methods import build
-from facecomp.photos import PreparedFaces, prepare
+from facecomp.prepared import PreparedFaces
+from facecomp.photos import prepare
 from facecomp.setups import method_config, override_method
 
 LEAN = ['batch=2', 'steps=2', 'save_every=1', 'sheet_every=0', 'precision=no', 'workers=0', 'threads=0', 'vgg=random', 'warmup=0', 'judge_width=8']
@@ -44,7 +45,7 @@ def test_flags_given_twice_add_up(monkeypatch):
     a, kw = caught(monkeypatch, timing, 'time_networks', timing.main, '--methods ours-small --methods cut --sizes 64 --sizes 128 --threads 1 --threads 4')
     assert a[:3] == (('ours-small', 'cut'), (64, 128), (1, 4))
     assert caught(monkeypatch, timing, 'time_networks', timing.main, '--sizes 64')[0][:3] == (timing.TIMED, (64,), (1, 2))            # the default's place is taken, or left
-    a, _ = caught(monkeypatch, metrics, 'evaluate', metrics.main, 'quality --data x --masks n95 --masks cup hand'); assert list(a[3]) == ['n95', 'cup', 'hand']
+    a, _ = caught(monkeypatch, quality, 'evaluate', quality.main, 'quality --data x --masks n95 --masks cup hand'); assert list(a[3]) == ['n95', 'cup', 'hand']
     a, _ = caught(monkeypatch, distribution, 'evaluate_fid', distribution.main, '--data x --weights f --methods ours --methods telea'); assert a[2] == 'f' and a[5] == ('ours', 'telea')
     _, kw = caught(monkeypatch, tables, 'evaluate_occluders', tables.occluders_main, '--data x --fid-of ours --fid-of telea'); assert kw['fid_of'] == ('ours', 'telea')
     two = '--data x --weights a=1 --weights b=2'
@@ -61,11 +62,11 @@ def test_several_networks_by_two_flags(monkeypatch):
 
 
 @pytest.mark.parametrize('main, line, why', [
-    (metrics.main, 'quality --data x --limit 0', '1 or more'), (verification.main, '--data x --embedder dlib --limit -3', '1 or more'), (templates.main, '--data x --embedder dlib --limit 0', '1 or more'),
+    (quality.main, 'quality --data x --limit 0', '1 or more'), (verification.main, '--data x --embedder dlib --limit -3', '1 or more'), (templates.main, '--data x --embedder dlib --limit 0', '1 or more'),
     (templates.main, '--data x --embedder dlib --draws -1', '0 or more'), (verification.main, '--data x --embedder dlib --draws -1', '0 or more'), (tables.occluders_main, '--data x --limit 0', '1 or more'),
     (distribution.main, '--data x --limit 0', '1 or more'), (comparison.main, '--data x --weights a=b --limit 0', '1 or more'), (comparison.main, '--data x --weights a=b --sheet -2', '0 or more'),
     (trainer.main, 'tiny --data x --out y --limit 0', '1 or more'), (train_main, 'cut-small --data x --out y --limit -1', '1 or more'),
-    (metrics.main, 'field --data x --sheet 3', 'belong to quality'), (metrics.main, 'field --data x --no-lpips', 'belong to quality'), (metrics.main, 'field --data x --alexnet f', 'belong to quality'),
+    (quality.main, 'field --data x --sheet 3', 'belong to quality'), (quality.main, 'field --data x --no-lpips', 'belong to quality'), (quality.main, 'field --data x --alexnet f', 'belong to quality'),
     (distribution.main, '--data x --features vgg --antialias', 'leave it out'), (distribution.main, '--data x --features pytorch-fid --antialias', 'leave it out')])
 def test_what_a_flag_cannot_be(main, line, why, capsys):
     with pytest.raises(SystemExit) as e: main(line.split())
@@ -81,10 +82,10 @@ def test_a_run_folder_is_a_configuration(tmp_path):
 def test_results_without_a_job_are_not_ours(tmp_path):
     for name in ('pictures.csv', 'fields.csv', 'features.npy'):
         (tmp_path/name).mkdir(parents=True); (tmp_path/name/name).write_text('whose?')
-        with pytest.raises(FacecompError, match=f'{name} without job.json'): metrics.same_job(tmp_path/name, masks=['n95'])
+        with pytest.raises(FacecompError, match=f'{name} without job.json'): jobs.same_job(tmp_path/name, masks=['n95'])
         assert (tmp_path/name/name).read_text() == 'whose?' and not (tmp_path/name/'job.json').exists()
-    for _ in (1, 2): metrics.same_job(tmp_path/'own', masks=['n95'], limit=3)
-    with pytest.raises(FacecompError, match=r'another evaluation \(other masks, draws\)'): metrics.same_job(tmp_path/'own', masks=['cup'], limit=3, draws=1)
+    for _ in (1, 2): jobs.same_job(tmp_path/'own', masks=['n95'], limit=3)
+    with pytest.raises(FacecompError, match=r'another evaluation \(other masks, draws\)'): jobs.same_job(tmp_path/'own', masks=['cup'], limit=3, draws=1)
 
 
 def small_net(data, folder):
@@ -94,7 +95,7 @@ def small_net(data, folder):
 
 def test_a_set_without_training_faces_has_no_mean_face(tmp_path):
     data = drawn(tmp_path, 3, 'test')
-    with pytest.warns(UserWarning, match="'mean face' is left out"): res = metrics.evaluate(data, small_net(data, tmp_path/'net'), tmp_path/'out', ('n95',), 1, with_lpips=False, progress=False)
+    with pytest.warns(UserWarning, match="'mean face' is left out"): res = quality.evaluate(data, small_net(data, tmp_path/'net'), tmp_path/'out', ('n95',), 1, with_lpips=False, progress=False)
     assert list(res) == ['ours', 'occluded', 'telea', 'navier-stokes'] and all(np.isfinite(v['psnr']) for v in res.values())
     assert json.loads((tmp_path/'out'/'job.json').read_text())['methods'] == list(res)
 

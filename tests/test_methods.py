@@ -14,7 +14,8 @@ from facecomp.faces import procedural_face
 from facecomp.loop import make_accelerator
 from facecomp.methods import METHODS, build
 from facecomp.networks import count_parameters
-from facecomp.photos import PreparedFaces, prepare
+from facecomp.prepared import PreparedFaces
+from facecomp.photos import prepare
 from facecomp.setups import canet_config, method_config, method_config_from_dict, override_method
 from facecomp.rivals import LOSSES
 from facecomp.trainer import CompletionTraining, hole_psnr

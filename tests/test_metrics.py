@@ -5,9 +5,12 @@ import cv2, numpy as np, pytest, torch
 from facecomp.align import similarity, warp_picture
 from facecomp.core import ASSETS, FacecompError, portrait, read_picture, to_tensor
 from facecomp.distribution import INCEPTION, evaluate_fid, fid, inception_features, inception_weights, known_weights, precision_recall, realism
-from facecomp.metrics import FEW, TABLES, FeatureTable, evaluate, known_by, lpips_net, main, mask_names, psnr, ssim, summarise, warn_of_few
-from facecomp.occlude import TEST_MASKS
-from facecomp.occluders import ANCHORS, L2SFO, MaskTemplates
+from facecomp.metrics import FEW, lpips_net, psnr, ssim, warn_of_few
+from facecomp.quality import TABLES, evaluate, main, summarise
+from facecomp.jobs import FeatureTable, known_by, mask_names
+from facecomp.mask import TEST_MASKS
+from facecomp.overlays import ANCHORS, MaskTemplates
+from facecomp.occluders import L2SFO
 
 N, S = 200, 64
 

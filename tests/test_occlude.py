@@ -3,7 +3,8 @@ import os, subprocess, sys
 import numpy as np, pytest
 from facecomp.align import similarity, warp_picture, warp_points
 from facecomp.core import FacecompError, portrait, rng_for
-from facecomp.occlude import KINDS, MIX, TEST_MASKS, draw_grey, head_frame, occlude, occlude_for, two_views
+from facecomp.occlude import KINDS, MIX, draw_grey, occlude, occlude_for, two_views
+from facecomp.mask import TEST_MASKS, head_frame
 
 PAPER = {'cloth_#333333', 'kn95', 'n95', 'surgical_blue', 'cloth_#515151', 'surgical', 'surgical_green', 'cloth_#dadad9',
     'cloth_#929292'}

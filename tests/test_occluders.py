@@ -4,8 +4,10 @@ import cv2, numpy as np, pytest
 from facecomp.align import similarity, warp_picture, warp_points
 from facecomp.core import FacecompError, portrait, rng_for, write_picture
 from facecomp.faces import procedural_face
-from facecomp.occlude import KINDS, MORE, TEST_MASKS, find_occluder, occlude, occlude_for, two_views
-from facecomp.occluders import ANCHORS, L2SFO, MaskTemplates, draw_object, each_occluder, six_points
+from facecomp.occlude import KINDS, MORE, find_occluder, occlude, occlude_for, two_views
+from facecomp.mask import TEST_MASKS
+from facecomp.overlays import ANCHORS, MaskTemplates, each_occluder, six_points
+from facecomp.occluders import L2SFO, draw_object
 
 NEW = L2SFO[1:]
 PINS = [(5, 40), (150, 5), (295, 40), (30, 130), (150, 195), (270, 130)]
@@ -176,7 +178,8 @@ def test_a_word_that_leads_nowhere(two, pic, tmp_path):
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
     "Six drawn faces at 64², prepared with fields; two of them test"
-    from facecomp.photos import encode_field, prepare
+    from facecomp.prepared import encode_field
+    from facecomp.photos import prepare
     tmp = tmp_path_factory.mktemp('drawn'); f = [procedural_face(s, 96, aligned=False) for s in range(6)]; names = [f'{i}.png' for i in range(6)]
     for n, x in zip(names, f): write_picture(tmp/'src'/'utkface'/n, x.picture)
     (tmp/'src'/'utkface.csv').write_text('file,split\n'+''.join(f"{n},{'train' if n < '4' else 'test'}\n" for n in names)); np.savez(tmp/'m.npz', name=names, landmarks68=np.stack([x.landmarks for x in f]))
@@ -185,12 +188,12 @@ def drawn(tmp_path_factory):
 
 def test_quality_command(two, drawn, tmp_path, capsys):
     "facecomp-eval quality --masks: a column for each template, known by what it holds; what isn't there is said before anything is made"
-    from facecomp.metrics import main
+    from facecomp.quality import main
     ask = lambda *masks: main(['quality', '--data', str(drawn/'set128'), '--out', str(tmp_path/'q'), '--no-lpips', '--limit', '1', '--device', 'cpu', '--masks', *masks])
     with pytest.raises(SystemExit) as e: ask(f'templates:{two}/hat')
     assert 'there are red, blue' in str(e.value) and not (tmp_path/'q').exists()
     ask(f'templates:{two}/*', 'n95'); said = capsys.readouterr().out; rows = [r['mask'] for r in csv.DictReader((tmp_path/'q'/'quality.csv').open()) if r['method'] == 'ours']
-    assert rows[0] == 'all' and rows[1].startswith('template-red-') and rows[2].startswith('template-blue-') and rows[3] == 'n95' and '1 faces are few' in said
+    assert rows[0] == 'all' and rows[1].startswith('template-red-') and rows[2].startswith('template-blue-') and rows[3] == 'n95' and '1 face is few' in said
     assert json.loads((tmp_path/'q'/'job.json').read_text())['masks'] == rows[1:]
     ask(f'templates:{two}/red', f'templates:{two}/blue', 'n95')                                  # the same job: it goes on
     with pytest.raises(SystemExit) as e: ask(f'templates:{two}')

@@ -17,7 +17,8 @@ from facecomp.faces import procedural_face
 from facecomp.field import draw_fields, embedded_model, load_bfm
 from facecomp.fit import fit_landmarks
 from facecomp.pack import decode_points, encode_points, pack, read_pack, unpack
-from facecomp.photos import PreparedFaces, encode_field, prepare
+from facecomp.prepared import PreparedFaces, encode_field
+from facecomp.photos import prepare
 from facecomp.trainer import train
 
 N = 80

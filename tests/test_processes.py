@@ -14,7 +14,8 @@ from facecomp.checkpoint import load_checkpoint
 from facecomp.core import write_picture
 from facecomp.faces import procedural_face
 from facecomp.losses import VGGFeatures
-from facecomp.photos import encode_field, prepare
+from facecomp.prepared import encode_field
+from facecomp.photos import prepare
 from facecomp.trainer import CompletionTraining, Pretraining
 
 STEPS = 5

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIB, NBS = ROOT/'facecomp', ROOT/'nbs'
 
 # A module may import those to its left only.
-ORDER = 'core mesh faces align occlude occluders fetch photos sets samples pack siamese networks daf field fit losses adversarial identity config checkpoint loop trainer methods judges terms rivals setups contest metrics verification templates distribution tables ablation comparison ranking timing photofile hole find blend inference command demo page'.split()
+ORDER = 'core mesh faces align cloth mask occlude occluders overlays fetch photos prepared sets samples pack siamese networks daf field fit losses adversarial identity objective config checkpoint loop trainer methods judges terms rivals setups contest jobs metrics quality roc verification templates distribution tables ablation comparison ranking timing photofile hole find blend inference command demo page'.split()
 DIRECTIVES = {'default_exp', 'export', 'exporti', 'hide', 'eval:', 'cuda', 'slow'}
 HEAVY = 'gradio face_alignment onnxruntime fastcore nbdev execnb IPython ipywidgets pytest'.split()
 MAX_NOTEBOOK = 1_500_000 # bytes
@@ -365,7 +365,7 @@ def test_clashes_are_found():
 
 def test_default_folders():
     for table in 'quality fid verify occluders real comparison templates timing'.split():
-        said = {'quality': LIB/'metrics.py', 'fid': LIB/'distribution.py', 'verify': LIB/'verification.py', 'occluders': LIB/'tables.py', 'real': LIB/'tables.py'}.get(table, LIB/f'{table}.py').read_text()
+        said = {'quality': LIB/'quality.py', 'fid': LIB/'distribution.py', 'verify': LIB/'verification.py', 'occluders': LIB/'tables.py', 'real': LIB/'tables.py'}.get(table, LIB/f'{table}.py').read_text()
         assert FOLDERS.get(table, f'runs/{table}') in said or "default=f'runs/{table}'" in said, table
 
 def test_printed_evaluations_have_their_own_folders():
@@ -422,7 +422,7 @@ def test_printed_sentences():
     "Numbers in running text: FID, verification, templates, fields"
     probe = lambda p, k, by=100: by*float(stored('verification', embedder='dlib', probe=p, mask='average')[k])
     probes = ('untouched', 'masked', 'completed', 'both')
-    fid = lambda k: stored('fid', method='ours', mask=k)['fid']; from facecomp.occlude import TEST_MASKS; from facecomp.occluders import L2SFO
+    fid = lambda k: stored('fid', method='ours', mask=k)['fid']; from facecomp.mask import TEST_MASKS; from facecomp.occluders import L2SFO
     low, high = (f([float(fid(k)) for k in TEST_MASKS]) for f in (min, max)); t = stored('quality_templates', method='ours', mask='all'); f = stored('field', mask='all'); b = stored('field_before', mask='all')
     gain = [100*float(stored('verification_templates', probe='completed − masked', mask='average')['tpr_at_fpr_0.01'+e]) for e in ('', '_low', '_high')]
     templates, both = [t[k] for k in ('psnr', 'ssim', 'lpips', 'psnr_hole')], [probe('both − masked', k) for k in ('auc', 'auc_low', 'auc_high')]

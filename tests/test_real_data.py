@@ -12,10 +12,13 @@ import torch
 from facecomp.core import FacecompError, to_tensor
 from facecomp.field import bfm_fields, load_bfm
 from facecomp.losses import VGGFeatures, find_vgg
-from facecomp.metrics import evaluate, lpips_net, markdown_table
-from facecomp.photos import PreparedFaces, prepare, read_set
+from facecomp.quality import evaluate, markdown_table
+from facecomp.metrics import lpips_net
+from facecomp.prepared import PreparedFaces
+from facecomp.photos import prepare, read_set
 from facecomp.samples import TrainFaces
-from facecomp.trainer import override, preset, train
+from facecomp.config import override, preset
+from facecomp.trainer import train
 
 
 @pytest.fixture(scope='module')
@@ -133,7 +136,7 @@ def test_bundled_weights_beat_the_simple_fills(utkface, data_root, tmp_path):
 
 def test_weights_say_where_they_come_from():
     from facecomp.core import ASSETS
-    from facecomp.trainer import load_weights
+    from facecomp.checkpoint import load_weights
     net, info = load_weights(ASSETS/'weights.safetensors')
     assert info['convention']['name'] == 'lightcnn' and info['train']['preset'] == 'small' and (ASSETS/'MODEL_CARD.md').exists()
     with torch.no_grad():

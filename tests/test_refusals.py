@@ -8,12 +8,14 @@ from facecomp.faces import procedural_face
 from facecomp.field import embedded_model, load_bfm
 from facecomp.fit import fit_landmarks
 from facecomp.mesh import rasterize
-from facecomp.metrics import evaluate
+from facecomp.quality import evaluate
 from facecomp.networks import NetConfig
-from facecomp.occlude import LOOK, check_mix, draw_grey, mask_texture
+from facecomp.cloth import LOOK, mask_texture
+from facecomp.occlude import check_mix, draw_grey
 from facecomp.occluders import draw_object
 from facecomp.photofile import read_photo
-from facecomp.photos import PreparedFaces, prepare, read_set, spread_over
+from facecomp.prepared import PreparedFaces, spread_over
+from facecomp.photos import prepare, read_set
 from facecomp.samples import TrainFaces
 
 QUAD, TWO = np.array([[[0., 0, 0], [8, 0, 0], [0, 8, 0], [8, 8, 0]]]), np.array([[0, 1, 2], [1, 3, 2]])

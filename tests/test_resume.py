@@ -14,8 +14,10 @@ import torch
 from facecomp.config import override, preset
 from facecomp.core import write_picture
 from facecomp.faces import procedural_face
-from facecomp.photos import PreparedFaces, prepare
-from facecomp.trainer import last_checkpoint, load_checkpoint, train
+from facecomp.prepared import PreparedFaces
+from facecomp.photos import prepare
+from facecomp.checkpoint import last_checkpoint, load_checkpoint
+from facecomp.trainer import train
 from states import flat
 
 

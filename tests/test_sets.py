@@ -10,11 +10,13 @@ from facecomp.core import FacecompError, rng_for, write_picture
 from facecomp.faces import procedural_face
 from facecomp.fetch import fetch, fetch_all
 from facecomp.occlude import occlude
-from facecomp.photos import LAYOUTS, PreparedFaces, TestFaces, prepare, read_set
+from facecomp.photos import LAYOUTS, prepare, read_set
+from facecomp.prepared import PreparedFaces, TestFaces
 from facecomp.sets import OccludedPairs, download, drawn, template_protocol
 from facecomp.setups import method_config, override_method
 from facecomp.trainer import train
-from facecomp.verification import pool_templates, read_pairs, template_scores
+from facecomp.templates import pool_templates, template_scores
+from facecomp.verification import read_pairs
 
 pytestmark = pytest.mark.filterwarnings('ignore:.*photos are there')
 NEW = ('celeba', 'celebahq', 'ffhq', 'multipie', 'ijbc', 'rmfd', 'l2sfo')

@@ -7,10 +7,13 @@ from facecomp.core import ASSETS, FacecompError, isolated_rng, read_picture, rng
 from facecomp.distribution import precision_recall, realism
 from facecomp.faces import procedural_face
 from facecomp.methods import build
-from facecomp.metrics import TABLES, main, net_for, psnr, ssim
+from facecomp.quality import TABLES, main
+from facecomp.jobs import net_for
+from facecomp.metrics import psnr, ssim
 from facecomp.occlude import occlude
 from facecomp.occluders import L2SFO
-from facecomp.photos import PreparedFaces, TestFaces, prepare
+from facecomp.prepared import PreparedFaces, TestFaces
+from facecomp.photos import prepare
 from facecomp.setups import method_config, override_method
 from facecomp.tables import ENOUGH, evaluate_occluders, evaluate_real, occluder_table, real_sheet, real_table
 

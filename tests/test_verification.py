@@ -7,11 +7,15 @@ from facecomp.contest import export_method
 from facecomp.core import ASSETS, FacecompError, isolated_rng, to_tensor, write_picture
 from facecomp.faces import procedural_face
 from facecomp.methods import build
-from facecomp.metrics import FeatureTable, main
-from facecomp.photos import PreparedFaces, prepare, read_set
+from facecomp.jobs import FeatureTable
+from facecomp.quality import main
+from facecomp.prepared import PreparedFaces
+from facecomp.photos import prepare, read_set
 from facecomp.setups import method_config, override_method
-from facecomp.verification import (_bends, _stats, auc, best_threshold, bootstrap, dlib_embedder, fold_accuracy, lfw_pairs, markdown_table, pool_templates, read_pairs,
-                                   roc, open_embedder, template_scores, tpr_at, verify, weighted_stats)
+from facecomp.roc import _bends, _stats, auc, bootstrap, roc, tpr_at, weighted_stats
+from facecomp.roc import best_threshold, fold_accuracy
+from facecomp.verification import dlib_embedder, lfw_pairs, markdown_table, read_pairs, open_embedder, verify
+from facecomp.templates import pool_templates, template_scores
 
 @pytest.fixture(params=[None, 2, 1])
 def scored(request):
