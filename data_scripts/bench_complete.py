@@ -50,8 +50,8 @@ def main(argv=None):
     if a.peak: return peak(a.peak)
     import cv2, torch
     from PIL import Image
-    from facecomp.inference import FaceCompleter, _Flat
-    from facecomp.photofile import Photo, read_photo, write_photo
+    from facecomp.inference import FaceCompleter
+    from facecomp.weights import OnnxNet
     torch.set_num_threads(a.threads); cv2.setNumThreads(a.threads)
     c = FaceCompleter.from_pretrained(a.weights, 'cpu')
     x, L = photo(1152, 896)
@@ -71,29 +71,29 @@ def main(argv=None):
             im = Image.open(f'{d}/x.jpg'); im.load(); im.save(f'{d}/p.jpg', quality=95, subsampling=0)
         base, base_j = best(pillow), best(pillow_jpeg)
         print(f'{x.shape[1]}×{x.shape[0]} pixels, {a.threads} threads; Pillow decodes it and saves a PNG in {base*1000:.0f} ms (a JPEG: {base_j*1000:.0f} ms)')
-        import facecomp.find as find, facecomp.inference as inf
+        import facecomp.find as find, facecomp.place as place
         eye = find.field_eye
         for what, kw in (('with landmarks', dict(landmarks=L)), ('found by the field', dict(align='field'))):
             def run(kw=kw):
                 spent[:] = [0., 0]; t = time.perf_counter()
                 try: r = c.complete_full(f'{d}/x.jpg', **kw)
-                except inf.NoFaceError: return time.perf_counter()-t, spent[0], spent[1], False
+                except place.NoFaceError: return time.perf_counter()-t, spent[0], spent[1], False
                 r.save(f'{d}/y.png'); return time.perf_counter()-t, spent[0], r.forwards, True
             def see_timed(net, k=3, device='cpu'):
                 see = eye(net, k, device)
                 def g(x): t = time.perf_counter(); out = see(x); spent[0] += time.perf_counter()-t; spent[1] += len(x); g.forwards = see.forwards; return out
                 g.forwards = 0; return g
-            inf.field_eye = see_timed; c.net.forward = timed(whole)
-            runs = [run() for _ in range(2)]; c.net.forward, inf.field_eye = whole, eye
+            place.field_eye = see_timed; c.net.forward = timed(whole)
+            runs = [run() for _ in range(2)]; c.net.forward, place.field_eye = whole, eye
             t, f, n, found = min(runs, key=lambda r: r[0]-r[1])
             share = (t-f)/base; worst = max(worst, share)
             print(f'{what}: {t*1000:.0f} ms, of which {f*1000:.0f} ms in {n} forwards; everything else {(t-f)*1000:.0f} ms = {share:.2f} × Pillow'+('' if found else ' (no face found with these weights: nothing was saved)'))
         with torch.inference_mode(): t_torch = {b: best(lambda: c.net(torch.rand(b, 3, c.size, c.size)))/b for b in (1, 8)}
         try: off = c.export_onnx(f'{d}/f.onnx')
-        except inf.FacecompError as e: print(e); off = None
+        except place.FacecompError as e: print(e); off = None
         if off is None: print('ONNX was not measured')
         else:
-            net = inf.OnnxNet(f'{d}/f.onnx', a.threads)
+            net = OnnxNet(f'{d}/f.onnx', a.threads)
             print(f'ONNX: largest difference from torch {off:.1e}; '+'; '.join(f'batch {b}: torch {t_torch[b]*1000:.1f} ms a face, onnxruntime {best(lambda: net(torch.rand(b, 3, c.size, c.size)))/b*1000:.1f} ms' for b in (1, 8)))
     if not a.no_8k:
         env = dict(os.environ, OMP_NUM_THREADS=str(a.threads))

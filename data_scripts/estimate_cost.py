@@ -33,7 +33,7 @@ from bench_step import Plain, drawn_set
 from facecomp.config import PRESETS, config_from_dict, override, preset
 from facecomp.core import FacecompError
 from facecomp.identity import Embedder, LightCNN29
-from facecomp.loop import StepBatches, make_accelerator, settle
+from facecomp.loop import StepBatches, make_accelerator
 from facecomp.prepared import PreparedFaces
 from facecomp.siamese import KeyQueue
 from facecomp.trainer import CompletionTraining, Pretraining

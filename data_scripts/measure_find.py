@@ -10,7 +10,7 @@ for _k in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2, numpy as np, torch
-from facecomp.align import convention, Convention, eye_mouth, invert, similarity, warp_points
+from facecomp.align import Convention, eye_mouth, invert, similarity, warp_points
 from facecomp.core import ASSETS, data_root, read_picture, rng_for
 from facecomp.field import load_arrays, load_bfm, posed_vertices
 from facecomp.find import field_eye, find_faces, nudge, settle

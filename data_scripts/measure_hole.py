@@ -11,10 +11,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2, numpy as np, torch
 from PIL import Image
 from facecomp.align import similarity, warp_picture, warp_points
-from facecomp.blend import blend_in, enlarge_weight, match_rim, soft_hole
+from facecomp.blend import blend_in, match_rim, soft_hole
 from facecomp.core import data_root, read_picture, rng_for, to_tensor
 from facecomp.faces import procedural_face
-from facecomp.hole import read_hole
 from facecomp.inference import FaceCompleter
 from facecomp.mask import TEST_MASKS
 from facecomp.occlude import occlude

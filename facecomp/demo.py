@@ -21,7 +21,8 @@ from .mesh import field_picture
 from .photofile import read_photo, readable
 from .find import canonical_head
 from .hole import read_hole
-from .inference import Face, FaceCompleter, NoFaceError, Prediction, crop_matrix
+from .inference import Face, FaceCompleter, Prediction
+from .place import NoFaceError, crop_matrix
 
 # %% ../nbs/72_demo.ipynb #d1ffb49d
 def strokes(

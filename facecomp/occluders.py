@@ -197,7 +197,7 @@ def _cup(P, A, rng, tone): # layers
         pattern=('plain', 'plain', 'print', 'stripes', 'dots')[rng.integers(5)] if mug else 'plain', seed=int(rng.integers(2**31)))
     T = 128; tex = mask_texture(look, T); b = int(.8*T)
     if not mug and yes(.75): tex[int(.28*T):int(.62*T)] = _hex(('#b08a5e', '#8f6b45', '#3d3a38', '#2f5d3c')[rng.integers(4)])*(1+.04*np.cos(np.arange(T)*1.2))[:, None]
-    tex[b:] = _hex('#f2efe8') if mug else _hex('#ece9e2'); tex[int(.95*T):] = _hex('#3b2314'); tex[int(.9*T):int(.95*T)] = look['color']*.85; inner = ring(hs[:4], rs[:4]*.93)[:, ::-1]; z = np.zeros(57)
+    tex[b:] = _hex('#f2efe8') if mug else _hex('#ece9e2'); tex[int(.95*T):] = _hex('#3b2314'); tex[int(.9*T):int(.95*T)] = look['color']*.85; inner = ring(hs[:4], rs[:4]*.93)[:, ::-1]
     disc = lambda h, r: ring(np.array([h, h]), np.array([1e-4, r])); spec = .5 if mug else .1; lid = not mug and yes(.6)
     grids = [(ring(hs, rs), (0, .78), 1., spec), (inner, (.82, .9), .72, 0.), (disc(hh, rb*.97)[::-1], (.91, .93), .9, 0.), (disc(.22, rt*.9), (.97, .99), .9, .2)]
     layers = [dict(P=ring(hs, rs), grids=grids, tex=tex)]; rim = _tube(ring(0., rt*.97, ph if tau < 0 else ph/2), .02, tex[b, 0] if not mug else col*.75+.2, 'glaze')

@@ -9,7 +9,7 @@ from facecomp.field import FaceModel, bfm_fields, draw_fields, embedded_model, f
 from facecomp.fit import fields_from_landmarks, fit_landmarks
 from facecomp.mesh import rasterize
 from facecomp.photos import FORMAT
-from facecomp.prepared import PreparedFaces, decode_field, mirror_field
+from facecomp.prepared import PreparedFaces, mirror_field
 from facecomp.samples import TrainFaces
 from PIL import Image
 

@@ -1,5 +1,5 @@
 "Flags and settings do what they say: given twice they add up, values that can't be are refused, folders of others are left alone."
-import csv, json, warnings
+import csv, json
 import numpy as np, pytest, torch
 from facecomp import ablation, comparison, distribution, jobs, metrics, quality, tables, templates, timing, trainer, verification
 from facecomp.contest import MethodTraining, export_method, main as train_main, train_method

@@ -12,7 +12,8 @@ from facecomp.checkpoint import export_weights
 from facecomp.photofile import read_photo
 from facecomp.blend import feather, soft_hole
 from facecomp.command import complete_main, plan_outputs
-from facecomp.inference import FaceCompleter, NoFaceError
+from facecomp.inference import FaceCompleter
+from facecomp.place import NoFaceError
 
 KINDS = 'surgical_blue', 'cloth_#333333', 'n95', 'surgical_green'
 
@@ -154,13 +155,13 @@ def test_detector_is_used_when_its_files_are_there(completer, monkeypatch, tmp_p
     photo, L = portrait('astronaut')
     x, _ = occlude(photo[:450], L, 'surgical_blue', rng_for(0))
     want = completer.complete(x, landmarks=L)
-    monkeypatch.setattr('facecomp.inference.fan_files', lambda *a: [tmp_path])
-    monkeypatch.setattr('facecomp.inference.detect_landmarks', lambda pic, **kw: [L, L+50])
+    monkeypatch.setattr('facecomp.place.fan_files', lambda *a: [tmp_path])
+    monkeypatch.setattr('facecomp.place.detect_landmarks', lambda pic, **kw: [L, L+50])
     assert (completer.complete(x, faces='largest') == want).all() and (completer.complete(x, faces=0) == want).all()
     assert len(completer.complete_full(x).faces) == 2
     with pytest.raises(FacecompError, match='faces'): completer.complete(x, faces=[2])
-    monkeypatch.setattr('facecomp.inference.detect_landmarks', lambda pic, **kw: [])
-    monkeypatch.setattr('facecomp.inference.find_faces', lambda *a, **k: [])
+    monkeypatch.setattr('facecomp.place.detect_landmarks', lambda pic, **kw: [])
+    monkeypatch.setattr('facecomp.place.find_faces', lambda *a, **k: [])
     with pytest.raises(NoFaceError): completer.complete(x)
 
 # ---- a stroke ----
@@ -229,16 +230,16 @@ def test_hub(monkeypatch, tmp_path, completer):
     monkeypatch.setattr(huggingface_hub, 'hf_hub_download', refuse)
     with pytest.raises(FacecompError, match='some/one.*no connection'): FaceCompleter.from_pretrained('some/one', 'cpu')
     monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', False)
-    monkeypatch.setattr('facecomp.inference.getproxies', lambda: {'https': 'a proxy'})      # whether it's there can't be seen
+    monkeypatch.setattr('facecomp.weights.getproxies', lambda: {'https': 'a proxy'})      # whether it's there can't be seen
     with pytest.raises(FacecompError, match='some/one.*no network'): FaceCompleter.from_pretrained('some/one', 'cpu')
-    monkeypatch.setattr('facecomp.inference.getproxies', dict)
+    monkeypatch.setattr('facecomp.weights.getproxies', dict)
     monkeypatch.setattr('socket.create_connection', refuse)
     with pytest.raises(FacecompError, match='some/one.*no connection'): FaceCompleter.from_pretrained('some/one', 'cpu')
     for local in tmp_path/'none', './some/one', 'a/b/c':                            # never looked for elsewhere
         with pytest.raises(FacecompError, match='no weights'): FaceCompleter.from_pretrained(local, 'cpu')
 
 def test_bundled_weights_missing(monkeypatch, tmp_path, cli):
-    monkeypatch.setattr('facecomp.inference.ASSETS', tmp_path)
+    monkeypatch.setattr('facecomp.weights.ASSETS', tmp_path)
     write_picture(tmp_path/'x.png', masked()[0])
     code, said = cli(tmp_path/'x.png', '-o', tmp_path/'y.png')
     assert code == 1 and 'bundled weights are missing' in said and not (tmp_path/'y.png').exists()

@@ -4,7 +4,6 @@ import numpy as np, pytest
 from PIL import Image
 from facecomp.core import read_picture, write_picture
 from facecomp.faces import procedural_face
-from facecomp.prepared import PreparedFaces
 from test_demo import free_port, start
 
 def test_from_own_faces_to_a_page_that_answers(root, tmp_path):

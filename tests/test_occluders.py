@@ -7,7 +7,7 @@ from facecomp.faces import procedural_face
 from facecomp.occlude import KINDS, MORE, find_occluder, occlude, occlude_for, two_views
 from facecomp.mask import TEST_MASKS
 from facecomp.overlays import ANCHORS, MaskTemplates, each_occluder, six_points
-from facecomp.occluders import L2SFO, draw_object
+from facecomp.occluders import L2SFO
 
 NEW = L2SFO[1:]
 PINS = [(5, 40), (150, 5), (295, 40), (30, 130), (150, 195), (270, 130)]

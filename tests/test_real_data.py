@@ -16,7 +16,6 @@ from facecomp.quality import evaluate, markdown_table
 from facecomp.metrics import lpips_net
 from facecomp.prepared import PreparedFaces
 from facecomp.photos import prepare, read_set
-from facecomp.samples import TrainFaces
 from facecomp.config import override, preset
 from facecomp.trainer import train
 

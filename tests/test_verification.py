@@ -14,7 +14,7 @@ from facecomp.photos import prepare, read_set
 from facecomp.setups import method_config, override_method
 from facecomp.roc import _bends, _stats, auc, bootstrap, roc, tpr_at, weighted_stats
 from facecomp.roc import best_threshold, fold_accuracy
-from facecomp.verification import dlib_embedder, lfw_pairs, markdown_table, read_pairs, open_embedder, verify
+from facecomp.verification import dlib_embedder, lfw_pairs, read_pairs, open_embedder, verify
 from facecomp.templates import pool_templates, template_scores
 
 @pytest.fixture(params=[None, 2, 1])
