@@ -9,7 +9,7 @@ from pathlib import Path
 from unittest.mock import patch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
-from facecomp.distribution import inception_features
+from facecomp.inception import inception_features
 
 
 def random_layers():

@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np, torch
 from tqdm.auto import tqdm
 from facecomp.core import FacecompError, to_tensor, to_uint8, write_picture
-from facecomp.distribution import fid, inception_features, inception_weights, precision_recall
+from facecomp.distribution import fid, precision_recall
+from facecomp.inception import inception_features, inception_weights
 from facecomp.metrics import lpips_net, psnr, ssim
 from facecomp.jobs import net_for
 from facecomp.prepared import PreparedFaces, TestFaces, spread_over, turns

@@ -22,7 +22,8 @@ from .trainer import train
 from .jobs import Several, known_by, lpips_option, write_tex
 from .metrics import lpips_net, warn_of_few
 from .quality import picture_scores
-from .distribution import fid, inception_features, known_weights
+from .distribution import fid
+from .inception import inception_features, known_weights
 
 # %% ../nbs/65_ablation.ipynb #1faca771
 ROWS = {'full': [], 'no-stage1': ['init='], 'no-identity': ['loss.identity_weight=0'], 'no-adversarial': ['loss.adversarial_weight=0'],

@@ -20,7 +20,8 @@ from .contest import load_method
 from .quality import METRICS, _job, evaluate
 from .jobs import FeatureTable, Several, _job_key, lpips_option, mask_names, masks_option, net_for, number_from, same_job, weights_given, write_tex
 from .metrics import lpips_net, warn_of_few
-from .distribution import fid, inception_features, known_weights
+from .distribution import fid
+from .inception import inception_features, known_weights
 
 # %% ../nbs/66_comparison.ipynb #9e9d1670
 def paired_interval(

@@ -18,7 +18,8 @@ from .sets import OccludedPairs
 from .quality import FILLS, METRICS, _lpips_job, evaluate, picture_scores, result_sheet
 from .jobs import SEVERAL, FeatureTable, Several, lpips_option, mask_names, masks_option, net_for, number_from, same_job, weights_given, write_tex
 from .metrics import lpips_net, warn_of_few
-from .distribution import METHODS as FID_OF, evaluate_fid, fid, inception_features, known_weights, open_features, precision_recall, realism
+from .distribution import METHODS as FID_OF, evaluate_fid, fid, open_features, precision_recall, realism
+from .inception import inception_features, known_weights
 
 # %% ../nbs/64_tables.ipynb #5ef1d572
 ENOUGH = 1000 # pictures below which FID is left out [C]

@@ -4,7 +4,8 @@ from pathlib import Path
 import cv2, numpy as np, pytest, torch
 from facecomp.align import similarity, warp_picture
 from facecomp.core import ASSETS, FacecompError, portrait, read_picture, to_tensor
-from facecomp.distribution import INCEPTION, evaluate_fid, fid, inception_features, inception_weights, known_weights, precision_recall, realism
+from facecomp.inception import INCEPTION, inception_features, inception_weights, known_weights
+from facecomp.distribution import evaluate_fid, fid, precision_recall, realism
 from facecomp.metrics import FEW, lpips_net, psnr, ssim, warn_of_few
 from facecomp.quality import TABLES, evaluate, main, summarise
 from facecomp.jobs import FeatureTable, known_by, mask_names
