@@ -15,6 +15,8 @@ def _hex(h): return np.array([int(h[i:i+2], 16) for i in (1, 3, 5)], np.float32)
 def _bell(d, w): return np.exp(-(d/w)**2)
 def _smooth(rng, n, T): return cv2.resize(rng.standard_normal(n).astype(np.float32), (T, T), interpolation=cv2.INTER_CUBIC)
 
+# Colour: color, color2, color3 (RGB in [0,1]), pattern, its period (share of the side), angle (radians). Relief, 0 = none: pleats, seam, folds, hem, wire, grain, text (says `word`). seed: folds, grain, prints.
+# For 12_mask, not for the cloth: strap (its colour), loop (ear, wide, head, none), strap_width (head units), shadow (0 to 1), gain (brightness), ambient (light from everywhere), lx (lamp: < 0 left, > 0 right), blur (pixels at 128²).
 LOOK = dict(color=_hex('#8fb8d8'), color2=_hex('#ffffff'), color3=_hex('#000000'), pattern='plain', period=.12, angle=0.,
     pleats=0., seam=0., folds=.5, hem=.5, wire=0., grain=.02, text=0., word='N95', strap=_hex('#e8e8e8'), loop='ear', strap_width=.022,
     shadow=.22, gain=1., ambient=.62, lx=0., blur=0., seed=0)
@@ -28,9 +30,9 @@ def _relief(T): # places s, t in [0,1] and what all masks share: seam, hem, nose
 
 def mask_texture(
     look:dict, # `LOOK` with changes; pattern: plain, stripes, checks, plaid, dots, floral, camo or print
-    T:int=96, # side
+    T:int=96, # side, pixels, 2 or more
 ) -> np.ndarray: # float32 (T,T,3), ≥ 0: colour times shade of pleats, folds, seam, hem
-    "The cloth laid flat: colour and pattern times a painted relief. [C]"
+    "The cloth laid flat: colour and pattern times a painted relief. FacecompError for an unknown pattern. [C]"
     rng = np.random.default_rng(look['seed']); s, t, seam, hem, wire = _relief(T); k, p = look['pattern'], look['period']
     alb, third = look['color'].reshape(1, 1, 3), None
     if k != 'plain':

@@ -46,6 +46,7 @@ def same_job(
     key = _job_key(out, job)
     with atomic(out/'job.json') as p: p.write_text(key)
 
+# %% ../nbs/55_jobs.ipynb #8e0a5c06
 def _state(v): # what an object holds, files by their content wherever they lie
     if isinstance(v, dict): return {str(k): _state(x) for k, x in v.items()}
     if isinstance(v, (list, tuple)): return [_state(x) for x in v]

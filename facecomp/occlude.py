@@ -26,7 +26,7 @@ def draw_grey(
     what:str='stroke', # 'stroke': 1-4 random walks of a brush; 'patch': 1-2 rectangles or ellipses
     cover:tuple=(.05, .35), # smallest and largest share of the face's surroundings
 ) -> tuple: # picture of the same type; alpha float32 (H,W)
-    "Paint in neutral grey (128 of 255, or 0.5), as a user's brush does. [C]"
+    "Paint in neutral grey (128 of 255, or 0.5), as a user's brush does. FacecompError for another `what`. [C]"
     if what not in ('stroke', 'patch'): raise FacecompError(f"No grey {what!r}: there are 'stroke' and 'patch'.")
     x0, y0, x1, y1 = _region(pic, landmarks); w, h = x1-x0, y1-y0; side = min(w, h)
     a = np.zeros((h, w), np.uint8); line = (cv2.LINE_8, cv2.LINE_AA)[rng.integers(2)]; full = lambda a: cv2.countNonZero(a)/a.size

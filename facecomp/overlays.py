@@ -34,6 +34,7 @@ def six_points(
     pts = np.stack([a, (Q[27]+Q[30])/2, c, d, (low(0.)+e)/2, f]); tip = Q[30]-Q[27]
     return np.float32(pts@np.stack([x, y])+o), float(np.degrees(np.arctan2(axis[0], axis[1])-np.arctan2(tip[0], tip[1])))
 
+# %% ../nbs/12_overlays.ipynb #7a504dd8
 def _template(path): # uint8 (h,w,4): red, green, blue, alpha
     try: im = cv2.imread(path, cv2.IMREAD_UNCHANGED)
     except cv2.error: im = None

@@ -58,6 +58,7 @@ def picture_scores(
     if lp is not None: s['lpips'] = lp(q, y, normalize=True).flatten()
     return s
 
+# %% ../nbs/60_quality.ipynb #9b85f555
 def _lpips_job(with_lpips): return with_lpips if isinstance(with_lpips, bool) else Path(with_lpips)       # for job.json
 
 def _job(faces, file, names, with_lpips, methods, baselines): # what decides the table of evaluate
@@ -81,7 +82,7 @@ def evaluate(
     device:str='cpu',
     progress:bool=True,
 ) -> dict: # method -> metric -> mean over all pictures
-    "PSNR, SSIM, LPIPS and PSNR inside the hole on a test set under the nine masks. [P, Sec. 4.1, Table 1]"
+    "PSNR, SSIM, LPIPS and PSNR inside the hole on a test set under the nine masks. FacecompError for weights that don't fit, and for another evaluation's folder. [P, Sec. 4.1, Table 1]"
     masks, names = mask_names(masks); faces, out = PreparedFaces(data, 'test', None if spread else limit), Path(out); ds = TestFaces(faces, masks); picked = spread_over(len(faces), limit)
     bare = _train_split(data) if baselines else None
     (net, file), methods, lp = net_for(faces, weights), ('ours', *(n for n in FILLS if baselines and (bare or n != 'mean face'))), lpips_net(with_lpips).to(device) if with_lpips else None
