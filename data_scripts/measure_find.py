@@ -1,21 +1,25 @@
 """Faces found and aligned by the predicted field alone: every figure that is claimed for it.
 
-    python data_scripts/measure_find.py --data DATA [--weights FILE] [--utkface 1000] [--portraits 30] [--masked 181] [--empty 100]
+    python data_scripts/measure_find.py --data DATA [--weights FILE] [--utkface 1000] [--portraits 30] [--masked 181] [--empty 100] [--squares 250]
 
 --data (default FACECOMP_DATA) has data/ and weights/; YuNet and 3DDFA there give the truth for the portraits and the start to compare with.
 A face counts as found if the centre of the box of its landmarks, the mean head's in the pose that was found, lies within 15 % of sqrt(w h) of that of the 68 true ones.
 """
 import argparse, os, sys, time
 for _k in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS'): os.environ.setdefault(_k, '1')
+from collections import Counter
 from pathlib import Path
+from unittest.mock import patch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2, numpy as np, torch
-from facecomp.align import Convention, eye_mouth, invert, similarity, warp_points
+from facecomp.align import LIGHTCNN, Convention, eye_mouth, invert, similarity, warp_picture, warp_points
 from facecomp.core import ASSETS, data_root, read_picture, rng_for
 from facecomp.field import load_arrays, load_bfm, posed_vertices
 from facecomp.find import field_eye, find_faces, nudge, settle
 from facecomp.mask import TEST_MASKS
 from facecomp.occlude import occlude
+from facecomp.occluders import L2SFO
+from facecomp.place import NoFaceError, Placer
 from facecomp.photos import read_set
 from facecomp.checkpoint import load_weights
 
@@ -91,6 +95,16 @@ class Bench:
         say(f'   {what}: {hit} of {faces} found ({hit/max(faces, 1):.1%}), {false} finds elsewhere; median score of the found {np.median(scores) if scores else 0:.2f}, median error of the eye centre '
             f'{np.median(eyes) if eyes else np.nan:.3f} of the face; {(self.see.forwards-f0)/n:.0f} forwards and {(time.time()-t0)/n:.1f} s a photo')
 
+    def squares(self, what, pics):
+        "What becomes of small squares that nobody says anything about"
+        place, n = Placer(self.net, 128, LIGHTCNN, finder=(self.net, self.size, self.conv)), Counter()
+        with patch('facecomp.place.fan_files', lambda *a: [Path('none')]):                      # without face-alignment
+            for x in pics:
+                said = []
+                try: found = place.place(np.ascontiguousarray(x), see=self.see, said=said); n['guessed' if said else 'in place' if found[0][2] == 'crop' else 'found elsewhere'] += 1
+                except NoFaceError: n['refused'] += 1
+        say(f'   {what}: '+', '.join(f'{v} of {len(pics)} {k}' for k, v in n.most_common()))
+
 
 def main(argv=None):
     p = argparse.ArgumentParser(description='Measure finding and aligning by the field.')
@@ -98,7 +112,7 @@ def main(argv=None):
     p.add_argument('--weights', default=ASSETS/'finder.safetensors', help='weights to measure')
     p.add_argument('--threshold', type=float, default=.85)
     p.add_argument('--steps', type=int, default=4, help='looks at each start')
-    for k, n in dict(utkface=1000, portraits=30, masked=181, empty=100).items(): p.add_argument(f'--{k}', type=int, default=n)
+    for k, n in dict(utkface=1000, portraits=30, masked=181, empty=100, squares=250).items(): p.add_argument(f'--{k}', type=int, default=n)
     a = p.parse_args(argv)
     torch.set_num_threads(1); cv2.setNumThreads(1)
     root = Path(a.data) if a.data else data_root()
@@ -128,6 +142,15 @@ def main(argv=None):
             c = q[y:y+s, x:x+s]
             if c.std() > 8: crops.append((c, []))                                           # plain walls are too easy
         b.whole(f'{len(crops)} crops without a face', crops, a.threshold)
+        if a.squares: b.squares('the same', [c for c, _ in crops])
+    if a.squares:
+        recs = [r for r in read_set('utkface', data) if r['split'] == 'test']
+        for kind in (TEST_MASKS[1], *L2SFO[2:], 'patch'):
+            pics = []
+            for i in np.linspace(0, len(recs)-1, a.squares).astype(int):
+                L = np.asarray(recs[i]['landmarks'], np.float64); M = similarity(L, LIGHTCNN, 128)
+                pics.append(occlude(warp_picture(read_picture(recs[i]['path']), M, 128)[0], warp_points(L, M), kind, rng_for(0, i))[0])
+            b.squares(f'aligned crops, {kind}', pics)
     if not a.utkface: return
     say(f'2  starts shifted by up to 20 %, scaled 0.7-1.4, turned by up to 30°: error of eye and mouth centre over face size after {a.steps} looks')
     recs = [r for r in read_set('utkface', data) if r['split'] == 'test']

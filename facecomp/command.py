@@ -100,7 +100,7 @@ def complete_main(argv=None):
     p.add_argument('inputs', nargs='+', metavar='IN', help='pictures, or folders of pictures (with their subfolders)')
     p.add_argument('-o', '--out', required=True, help='a file for one picture, else a folder (results are PNG there)')
     p.add_argument('--weights', help='weights file, folder, .onnx file, or user/name on the Hugging Face Hub; the bundled ones by default')
-    p.add_argument('--landmarks', help='landmarks of whole photos, .npz or .csv; without it faces are looked for, and small square pictures are taken as aligned crops')
+    p.add_argument('--landmarks', help='landmarks of whole photos, .npz or .csv; without it faces are looked for, and small square pictures with a face in its place are taken as aligned crops')
     p.add_argument('--align', default='auto', choices=['auto', 'crop', 'detect', 'field'], help='crop: every picture is an aligned crop; detect: look for faces with face-alignment; field: with the predicted field')
     p.add_argument('--faces', default='all', choices=['all', 'largest'], help='which of the faces found')
     p.add_argument('--mask', help='what to fill: a mask of any format, or a folder of masks with the names of the pictures')

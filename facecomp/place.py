@@ -58,15 +58,14 @@ class Placer:
         net = self.finder[0] if self.finder else self.net
         return field_eye(net, device=self.device) if getattr(net, 'heads', None) is not None or getattr(net, 'fields', False) else None
 
-    def aligned(self,
+    def glance(self,
         flat:np.ndarray, # uint8 (H,W,3)
         M:np.ndarray, # (2,3): photo pixels to network pixels, of the crop that it may be
         see=None, # of `eye`; made anew by default
-        near:float=.15, # how far eyes and mouth may be off, in distances of eye and mouth centre
-    ) -> float: # how sure, in (.5,1]; 0 unless the finder sees a face where an aligned crop has its own
-        "Does the face stand where an aligned crop has it? [C]"
+    ) -> tuple: # how sure the finder is of a face in this crop, in [0,1]; how far its eyes and mouth are from their places, in distances of eye and mouth centre
+        "Does a face stand where an aligned crop has it? One look, without a search. [C]"
         _, S, conv = self.finder; at = warp_points(self.convention.points(self.size), cv2.invertAffineTransform(M)); f = certainty(see or self.eye(), flat, _from_points(at, conv, S)[None], S, conv)[0]
-        e = np.stack(eye_mouth(f.landmarks)); return float(f.score) if f.score > .5 and np.linalg.norm(e-at, axis=1).mean() < near*np.linalg.norm(at[1]-at[0]) else 0.
+        e = np.stack(eye_mouth(f.landmarks)); return float(f.score), float(np.linalg.norm(e-at, axis=1).mean()/np.linalg.norm(at[1]-at[0]))
 
     def search(self,
         flat:np.ndarray, # uint8 (H,W,3)
@@ -100,12 +99,14 @@ class Placer:
             return [(similarity(l[..., :2], conv, S), l, 'landmarks', 1.) for l in marks]
         if align == 'crop': return [whole]
         small = align == 'auto' and square and max(H, W) <= 512
-        if small and (not self.finder or (sure := self.aligned(flat, whole[0], see))): return [(*whole[:3], sure if self.finder else 0.)]
+        if small and not self.finder: return [(*whole[:3], 0.)]
+        sure, off = self.glance(flat, whole[0], see) if small else (0., 0.)
+        if sure > .5 and off < .15: return [(*whole[:3], sure)]
         files, out = fan_files(), []
         if align == 'detect' or (align == 'auto' and all(f.exists() for f in files)):
             with _detector: out = [(similarity(l[..., :2], conv, S), l, 'face-alignment', 1.) for l in detect_landmarks(flat, device=str(self.device))]
         if not out and align != 'detect' and see: out = [(f.M, f.landmarks, 'field', f.score) for f in self.search(flat, see)]
-        if not out and small: said.append("no face was found: the picture is taken as an aligned crop"); return [(*whole[:3], 0.)]
+        if not out and sure > .3: said.append("no face was found for sure: the picture is taken as an aligned crop"); return [(*whole[:3], 0.)]
         if not out: raise NoFaceError(f"No face was found in this picture of {W}×{H} pixels. " + HELP_ALIGN.format(', '.join(f.name for f in files), files[0].parent))
         if faces == 'largest': return out[:1]
         if faces == 'all': return out

@@ -531,9 +531,17 @@ def test_a_batch_keeps_each_pictures_own(completer):
     for kw in (dict(landmarks=L.ravel()), dict(landmarks=[None]), dict(crops=np.eye(3)), dict(strength=None)):
         with pytest.raises(FacecompError, match=next(iter(kw))): completer.complete(x, **kw)
 
-def test_large_square_without_a_face(completer):
-    with pytest.raises(NoFaceError): completer.complete_full(np.full((600, 600, 3), 128, np.uint8))
-    assert any('taken as an aligned crop' in m for m in completer.complete_full(np.full((256, 256, 3), 128, np.uint8)).messages)
+def test_square_without_a_face(completer, monkeypatch, tmp_path):
+    "Large or small, nothing is painted into it, unless a crop is asked for; what the finder thinks of without finding it is a guess, and said"
+    monkeypatch.setattr('facecomp.place.fan_files', lambda *a: [tmp_path])
+    for n in (600, 256):
+        grey = np.full((n, n, 3), 128, np.uint8)
+        with pytest.raises(NoFaceError): completer.complete_full(grey)
+        assert completer.complete(grey, align='crop').shape == grey.shape
+    monkeypatch.setattr('facecomp.place.Placer.glance', lambda *a: (.31, .9)); monkeypatch.setattr('facecomp.place.Placer.search', lambda *a: [])
+    res = completer.complete_full(grey); assert any('taken as an aligned crop' in m for m in res.messages) and res.faces[0].score == 0
+    monkeypatch.setattr('facecomp.place.Placer.glance', lambda *a: (.29, 0.))
+    with pytest.raises(NoFaceError): completer.complete_full(grey)
 
 def test_16_bit_tiff(tmp_path):
     "Turned once; kinds that would be read wrongly are refused"
