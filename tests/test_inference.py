@@ -533,7 +533,7 @@ def test_a_batch_keeps_each_pictures_own(completer):
 
 def test_square_without_a_face(completer, monkeypatch, tmp_path):
     "Large or small, nothing is painted into it, unless a crop is asked for; what the finder thinks of without finding it is a guess, and said"
-    monkeypatch.setattr('facecomp.place.fan_files', lambda *a: [tmp_path])
+    monkeypatch.setattr('facecomp.place.fan_files', lambda *a: [tmp_path/'none'])
     for n in (600, 256):
         grey = np.full((n, n, 3), 128, np.uint8)
         with pytest.raises(NoFaceError): completer.complete_full(grey)
