@@ -406,8 +406,7 @@ def test_examples_and_messages(page, examples, tmp_path):
     page.wait_for_timeout(2000)
     out, was = result(page, tmp_path), np.asarray(Image.open(examples[0]))
     assert out.shape == was.shape and (out[300:450, 150:350] != was[300:450, 150:350]).any(-1).mean() > .9 and (out[:100] == was[:100]).all(-1).mean() > .6
-    page.evaluate("document.querySelector('.toast-close')?.click()")                          # on a slow machine it has gone by itself
-    page.wait_for_selector('text=There is no picture yet', state='hidden')
+    page.wait_for_selector('text=There is no picture yet', state='hidden')                    # said until the button is pressed again
     page.click('#editor button[aria-label="Clear canvas"]')
     page.wait_for_timeout(500)
     page.click('#run')
