@@ -297,9 +297,9 @@ def build_demo(
         gr.Markdown(NOTE)
         one, token, so_far, how = dict(concurrency_limit=2, concurrency_id='faces'), gr.State(''), gr.State(None), [strength, threshold, softness, grow]
         demo.load(None, None, None, js=NAMES_JS, api_visibility='private')
+        gr.on([b.click for b in (button, seek, hand, put, go)], None, None, None, js=CLOSE_JS, api_visibility='private') # before what these buttons do
         done = button.click(complete, [editor, mask, hole_is, mode, chosen, strength, weights, crops, threshold, softness, grow, token], [slider, file, scales, alphas, fields, hole, said, shown, token], api_name='complete',
                             api_description='Complete one picture. faces: numbers from 1, in the order of /find. crops: where faces are, a list of [x, y, side, turn], in percent of the width, the height and the longer side, and degrees.', **one)
-        gr.on([b.click for b in (button, seek, hand, put, go)], None, None, None, js=CLOSE_JS, api_visibility='private')
         done.success(None, None, None, js=IN_SIGHT_JS, api_visibility='private')
         done.success(faces_inside, [token], [which, shown], api_visibility='private', queue=False)
         gr.on([part.input for part in how], adjust, [*how, token], [slider, file, hole, said, shown], api_name='adjust', api_description='Blend the last picture of this session anew.', trigger_mode='always_last', show_progress='hidden', **one)

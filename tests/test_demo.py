@@ -400,8 +400,8 @@ def test_upload_stroke_result(page, face, tmp_path):
 def test_examples_and_messages(page, examples, tmp_path):
     "An example is completed without a stroke; nothing to complete is said, and no more than said"
     page.click('#run')
-    page.wait_for_selector('text=There is no picture yet')
-    assert 'Traceback' not in page.inner_text('body')
+    page.wait_for_selector('text=There is no picture yet'); page.wait_for_timeout(1000)
+    assert page.locator('.toast-body').count() == 1 and 'Traceback' not in page.inner_text('body')
     page.locator('#examples img, #examples button').first.click()
     page.wait_for_timeout(2000)
     out, was = result(page, tmp_path), np.asarray(Image.open(examples[0]))
