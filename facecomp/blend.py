@@ -77,6 +77,9 @@ def blend_in(
     box:tuple=None, # x0, y0, x1, y1 beyond which the weight is 0; looked for by default
 ) -> np.ndarray: # like photo; where weight is 0, the photo's own pixels
     "out = (1-h) x + h up(Ŷ) at the photo's resolution; FacecompError for another kind of array. [C]"
+    for a, name in ((photo, 'photo'), (face, 'face'), (weight, 'weight')):
+        if not isinstance(a, np.ndarray): raise FacecompError(f"The {name} must be an array, not {type(a).__name__}.")
+    if np.shape(M) != (2, 3) or not abs(np.linalg.det(np.asarray(M, float)[:, :2])) > 0: raise FacecompError("M must be a matrix (2,3) from photo pixels to network pixels, with an area.")
     if photo.ndim != 3 or photo.shape[2] not in (1, 3) or photo.dtype not in (np.uint8, np.uint16): raise FacecompError(f"The photo must be (H,W,1) or (H,W,3), uint8 or uint16, not {photo.shape} of {photo.dtype}.")
     if weight.shape != photo.shape[:2]: raise FacecompError(f"The weight must be as large as the photo, {photo.shape[:2]}, not {weight.shape}: enlarge_weight makes it so.")
     if not isinstance(face, np.ndarray) or face.dtype != np.float32 or face.ndim != 3 or face.shape[2] != 3: raise FacecompError("The face must be an array (S,S,3) of float32 in [0,1].")

@@ -73,6 +73,7 @@ def stamp(
     "By what the page knows whether squares belong to this picture. [C]"
     return f"{photo.shape[1]}x{photo.shape[0]}-{zlib.crc32(np.ascontiguousarray(photo.pixels)):08x}"
 
+# %% ../nbs/72_demo.ipynb #7247f613
 def square_of(
     M:np.ndarray, # (2,3) photo pixels to network pixels
     shape:tuple, # (H,W) of the photo
@@ -92,6 +93,7 @@ def crop_of(
     except (AssertionError, TypeError, ValueError): raise FacecompError(f"A square is four numbers: middle x, y and side in percent, turn in degrees; this one is {readable(str(square)[:60])}.") from None
     H, W = shape; return crop_matrix(x*W/100-.5, y*H/100-.5, side*max(H, W)/100, turn, size)
 
+# %% ../nbs/72_demo.ipynb #5d95d14f
 NO_FACE = "No face was found in this picture of {}×{} pixels. Say where it is under “Where are the faces?”, or cut out a square that one face fills, and upload that."
 
 def predict_value(
@@ -106,7 +108,7 @@ def predict_value(
     "What the network says of what the editor holds; FacecompError says what is wrong. [C]"
     photo = picture_of(value); H, W = photo.shape
     if mode not in MODES: raise FacecompError(f"The mode must be one of {', '.join(MODES)}, not {mode!r}.")
-    hole, said = (None, []) if mode == 'blind' else hole_of((value or {}).get('layers'), mask, (H, W), mode and hole_is)
+    hole, said = (None, []) if mode == 'blind' else hole_of((value or {}).get('layers'), mask, (H, W), hole_is)
     try:
         chosen = [int(f)-1 for f in faces or []]
         if any(i < 0 for i in chosen): raise IndexError

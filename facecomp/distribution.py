@@ -66,6 +66,9 @@ def _rows(x): # (N,D) as it lies, read block by block; batches can be had only o
         if not n: raise FacecompError("There are no features.")
         file.flush(); return np.memmap(file, np.float64, 'r+', shape=(n, D))
 
+def _whole(k, chunk): # a ball of no neighbour has no size
+    if not all(isinstance(n, (int, np.integer)) and n >= 1 for n in (k, chunk)): raise FacecompError(f"k and chunk must be whole numbers, 1 or more, not {k!r} and {chunk!r}.")
+
 def _blocks(x, chunk, device, start=0): return ((slice(i, i+chunk), _double(x[i:i+chunk], device)) for i in range(start, len(x), chunk))      # places, features
 
 def _balls(x, k, chunk, device): # (N,) radii
@@ -79,11 +82,12 @@ def _balls(x, k, chunk, device): # (N,) radii
 
 def precision_recall(
     real, fake, # features (N,D), (M,D): array, tensor, memory map, or an iterable of batches (B,D)
-    k:int=3, # the ball reaches to the k-th nearest neighbour
+    k:int=3, # the ball reaches to the k-th nearest neighbour, 1 or more
     chunk:int=1024, # pictures at a time, of either side; chunk·D and chunk² numbers are in memory, and k a picture
     device:str='cpu', # where the distances are computed
 ) -> dict: # precision, recall, f1, each in [0,1]
     "Share of fakes among the real and of reals among the fakes, streaming; warns below 5,000 pictures. [P, Table 2: F1; R: torch-fidelity]"
+    _whole(k, chunk)
     r, f = _rows(real), _rows(fake); n = min(len(r), len(f))
     if r.shape[1] != f.shape[1]: _unlike(f.shape[1], r.shape[1])
     if n <= k: raise FacecompError(f"A ball to neighbour number {k} needs more than {k} pictures in each set, not {n}.")
@@ -97,13 +101,14 @@ def precision_recall(
 # %% ../nbs/63_distribution.ipynb #48bc266c
 def realism(
     real, fake, # features (N,D), (M,D): array, tensor, memory map, or an iterable of batches
-    k:int=3, # the ball reaches to the k-th nearest neighbour
+    k:int=3, # the ball reaches to the k-th nearest neighbour, 1 or more
     squared:bool=True, # True: squared distances as the official code [R]; False: as its paper writes
     prune:bool=True, # leave out balls wider than the median one
     chunk:int=1024, # pictures at a time, of either side, as in precision_recall
     device:str='cpu', # where the distances are computed
 ) -> np.ndarray: # (M,) ≥ 0, above 1 = inside a ball
     "How deep each fake lies inside the manifold of the real, streaming; warns below 5,000 real pictures. [P, Table 2; R: Kynkäänniemi 2019]"
+    _whole(k, chunk)
     r, f = _rows(real), _rows(fake); pw = 2 if squared else 1
     if r.shape[1] != f.shape[1]: _unlike(f.shape[1], r.shape[1])
     if len(r) <= k: raise FacecompError(f"A ball to neighbour number {k} needs more than {k} real pictures, not {len(r)}.")

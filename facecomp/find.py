@@ -34,7 +34,7 @@ class Pose:
     "Where the head is in each crop of a batch."
     landmarks:torch.Tensor # (B,68,2) pixels of the crop, of the mean head in this pose
     residual:torch.Tensor  # (B,) mean distance between pixels and their points, in pixels of an aligned 128² face
-    area:torch.Tensor      # (B,) pixels that agree, over the crop's, divided by scale²: about .5 for an aligned face
+    area:torch.Tensor      # (B,) pixels that agree, over the crop's, divided by scale²: about .6 for an aligned face
 
     def centres(self): return torch.stack([self.landmarks[:, 36:48].mean(1), (self.landmarks[:, 48]+self.landmarks[:, 54])/2], 1)
 
@@ -108,8 +108,7 @@ def look(
 
 def settle(
     see, photo:np.ndarray, M:np.ndarray, size:int, conv:Convention, # as in look
-    steps:int=4, # forwards for each crop
-    gain:float=1., # share of each correction that is made
+    steps:int=4, # forwards for each crop, 1 or more
 ) -> tuple: # M (B,2,3); the last Pose, of the crops before the last correction
     "Look, cut anew, look again. [C]"
     for _ in range(steps): pose = look(see, photo, M, size, conv); M = recrop(M, pose, size, conv)

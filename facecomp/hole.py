@@ -40,10 +40,10 @@ def _inside(m): # is class 1 the hole?
     return ring < .4 or (ring <= .6 and m.mean() < .5)
 
 def read_hole(
-    mask, # path, bytes, PIL picture, Photo, array (H,W[,3|4]); bool and float arrays in [0,1] are the map itself, 1 = missing
+    mask, # path, bytes, PIL picture, Photo, array (H,W[,3|4]); (H,W) arrays of bool, of floats in [0,1], of whole numbers 0 and 1 are the map itself, 1 = missing, if hole_is is 'auto'
     shape:tuple, # (H,W) of the photo; a mask of another size and the same proportions is resized
     hole_is:str='auto', # which class is the hole, see HOLE_IS
-) -> Hole: # None if nothing is painted
+) -> Hole: # None if no pixel is above .5
     "A hole from any mask; FacecompError if it is none. [C]"
     if hole_is not in HOLE_IS: raise FacecompError(f"hole_is must be one of {', '.join(HOLE_IS)}, not {hole_is!r}.")
     if isinstance(mask, np.ndarray) and mask.ndim == 3 and mask.shape[2] == 1: mask = mask[..., 0]
@@ -59,6 +59,7 @@ def read_hole(
         except FacecompError as e: raise FacecompError(str(e).replace('A picture', 'A mask').replace('The picture', 'The mask')) from None   # which of the two is meant
         ones = p.alpha is None and p.kind != 'JPEG' and p.pixels.size and p.pixels.max() == 1     # 0 and 1, as segmentation tools write; else 1 is black
         rgb = (p.pixels.repeat(3//p.pixels.shape[2], 2)*255).astype(np.uint8) if ones else p.bytes8(); a = None if p.alpha is None else p.alpha.astype(np.float32)*255/p.top
+        if a is None and hole_is in ('transparent', 'opaque'): raise FacecompError(f"The mask has no transparency, so it has no {hole_is} part: choose another hole_is ({', '.join(HOLE_IS)}).")
         m = two_classes(a) if a is not None else None
         if a is not None and m is None and hole_is in ('transparent', 'opaque') : return None
         if m is not None and hole_is not in ('white', 'black'):
@@ -88,7 +89,7 @@ def read_hole(
 def grow_hole(
     h:np.ndarray, # float32 (H,W) in [0,1]
     by:float, # pixels: above 0 outward, below 0 inward
-) -> np.ndarray: # float32 (H,W) in [0,1]; for by=0 as it was
+) -> np.ndarray: # float32 (H,W) in [0,1]; as it was for by between -1 and 1
     "Move the rim of a soft hole and keep its softness. [R: grey-scale morphology]"
     if not np.isfinite(by): raise FacecompError(f"A hole can't grow by {by} pixels.")
     n = int(abs(by)); d = np.arange(-n, n+1)
@@ -101,8 +102,11 @@ def outline_hole(
     grow:float=.1, # how far beyond the jaw, share of the distance from nose root to chin
 ) -> np.ndarray: # float32 (H,W) in [0,1]
     "Where a face mask would sit: from the nose root to below the chin. [C]"
-    L = np.asarray(landmarks, np.float64)[:, :2]
-    if L.shape != (68, 2) or not np.isfinite(L).all(): raise FacecompError(f"Landmarks must be 68 finite points, not {L.shape}.")
+    try: L = np.asarray(landmarks, np.float64)
+    except (TypeError, ValueError): L = np.zeros(0)
+    if L.ndim != 2 or L.shape[0] != 68 or L.shape[1] not in (2, 3): raise FacecompError(f"Landmarks must be 68 points (68,2|3), not {L.shape if L.size else 'something else'}.")
+    L = L[:, :2]
+    if not np.isfinite(L).all(): raise FacecompError("Landmarks must be finite numbers: some are not.")
     down = L[8]-L[27]; size = np.hypot(*down); c = L[33]
     if size < 2: raise FacecompError("The landmarks show no face: nose root and chin fall on one point.")
     low = np.clip(((L[1:16]-c)@down)/size**2, 0, 1)[:, None]                                # 0 beside the nose, 1 at the chin

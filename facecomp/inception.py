@@ -51,6 +51,7 @@ def inception_weights(
         except Exception:
             try: sd = torch.jit.load(str(where), map_location='cpu').state_dict()
             except Exception as e: raise FacecompError(f"{where} is damaged or no weights file ({type(e).__name__}).") from None
+    if not isinstance(sd, dict) or not all(isinstance(k, str) for k in sd): raise FacecompError(f"{where} holds no weights by name: it is no Inception for FID.")
     if 'Conv2d_1a_3x3.conv.weight' not in sd: sd = _by_order(sd)
     return sd
 
@@ -86,8 +87,13 @@ def vgg_features(
     "VGG-16 after its second fully connected layer, what precision and recall were defined on. [R: Kynkäänniemi 2019, torch-fidelity]"
     from torch_fidelity.feature_extractor_vgg16 import FeatureExtractorVGG16
     if str(where) != 'auto' and not Path(where).exists(): raise FacecompError(f"The VGG-16 file {where} does not exist.")
-    try: return ByteFeatures(FeatureExtractorVGG16('vgg16', ['fc2_relu'], None if str(where) == 'auto' else str(where), verbose=False), 4096)
-    except (OSError, RuntimeError) as e:
+    try: sd = None if str(where) == 'auto' else dict(torch.load(where, map_location='cpu', weights_only=True))
+    except Exception as e: raise FacecompError(f"{where} is damaged or no weights file ({type(e).__name__}).") from None
+    try:
+        with tempfile.TemporaryDirectory() as d:                                                # as for Inception: torch-fidelity would unpickle anything
+            if sd is not None: torch.save(sd, Path(d)/'w.pth')
+            return ByteFeatures(FeatureExtractorVGG16('vgg16', ['fc2_relu'], sd and str(Path(d)/'w.pth'), verbose=False), 4096)
+    except (OSError, RuntimeError, TypeError, AttributeError) as e:
         raise FacecompError(f"VGG-16 with its classifier could not be loaded ({str(e).splitlines()[0][:150]}). "
                             "Get vgg16-397923af.pth from torchvision and name it with --file.") from None
 

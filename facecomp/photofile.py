@@ -133,7 +133,7 @@ def _from_array(a):
     n = a.shape[2]; return Photo(np.array(a[..., :3 if n > 1 else 1]), np.array(a[..., 3]) if n == 4 else None, kind='array')
 
 def read_photo(
-    picture, # path, bytes of a file, PIL picture, Photo, or array (H,W), (H,W,1), (H,W,3), (H,W,4) of uint8, uint16, or floats in [0,1]
+    picture, # path, bytes of a file, PIL picture (its camera data are left out), Photo, or array (H,W), (H,W,1), (H,W,3), (H,W,4) of uint8, uint16, or floats in [0,1]
     max_pixels:int=MAX_PIXELS, # refuse pictures with more
     tiny:bool=False, # take pictures below 16 pixels too
 ) -> Photo:
@@ -152,7 +152,7 @@ def read_photo(
             if stat.S_ISDIR(mode): raise FacecompError(f"{name} is a folder, not a picture.")
             if not stat.S_ISREG(mode): raise FacecompError(f"{name} is a pipe or a device, not a picture.")
             p = _from_file(picture, name, max_pixels, tiny)
-        else: raise FacecompError(f"A picture must be a path, bytes, an array or a PIL picture, not {type(picture).__name__}.{' Of a tensor (3,H,W): t.permute(1, 2, 0).cpu().numpy().' if hasattr(picture, 'detach') else ''}")
+        else: raise FacecompError(f"A picture must be a path, bytes, an array or a PIL picture, not {type(picture).__name__}.{' Of a tensor (3,H,W): t.permute(1, 2, 0).cpu().numpy().' if hasattr(picture, 'permute') else ' Of an open file: f.read() gives its bytes.' if hasattr(picture, 'read') else ''}")
         _check_size(p.shape[1], p.shape[0], name, max_pixels, tiny)
         if p.top > 255 and 0 < p.pixels.max() < 256: p.messages = list(dict.fromkeys([*p.messages, "it has 16 bits and no number above 255, so it is all but black"]))
         return p
@@ -172,13 +172,13 @@ def _chunk(kind, data): return struct.pack('>I', len(data))+kind+data+struct.pac
 
 def write_photo(
     path:str|Path, # the ending decides the format: see WRITES
-    photo:Photo, # or an array, as read_photo takes it
+    photo:Photo, # or anything that read_photo takes
     compress:int=4, # PNG's effort, 0 to 9
 ) -> list: # what this format could not keep, as sentences
     "Write a photo, whole or not at all; lossless except as JPEG. FacecompError for another ending, a side that the format can't have, or a place that can't be written. [C]"
     ext, said = Path(path).suffix.lower(), []
     if ext not in WRITES: raise FacecompError(f"{readable(path)}: unknown picture format {readable(ext)!r}, or one that can't be written; use {', '.join(WRITES)}.")
-    photo = read_photo(photo, tiny=True) if isinstance(photo, np.ndarray) else photo; p, alpha = photo.pixels, photo.alpha; kind = WRITES[ext]
+    photo = photo if isinstance(photo, Photo) else read_photo(photo, tiny=True); p, alpha = photo.pixels, photo.alpha; kind = WRITES[ext]
     if kind == 'WEBP' and max(p.shape[:2]) > 16383: raise FacecompError(f"{readable(path)}: WebP takes 16383 pixels a side, the picture has {p.shape[1]}×{p.shape[0]}: write it as PNG.")
     if alpha is not None and kind in ('BMP', 'PPM', 'JPEG'): said.append(f"{kind} has no transparency: the picture was laid on white"); p, alpha = photo.flat(), None
     if p.dtype == np.uint16 and kind not in ('PNG', 'TIFF'): said.append(f"{kind} has 8 bits, the photo had 16"); p = Photo(p).bytes8(); alpha = None if alpha is None else (alpha//257).astype(np.uint8)

@@ -26,7 +26,7 @@ def crop_matrix(
     size:int=128, # of the network
 ) -> np.ndarray: # (2,3): photo pixels to network pixels
     "The crop that a user dragged. [C]"
-    if not (side > 0 and np.isfinite([x, y, side, turn]).all()): raise FacecompError(f"A crop needs finite numbers and a side above 0, not x={x}, y={y}, side={side}, turn={turn}.")
+    if not all(isinstance(n, (int, float, np.number)) and np.isfinite(n) for n in (x, y, side, turn)) or side <= 0: raise FacecompError(f"A crop needs finite numbers and a side above 0, not x={x}, y={y}, side={side}, turn={turn}.")
     a = size/side*np.exp(-1j*np.radians(turn)); R = np.array([[a.real, -a.imag], [a.imag, a.real]]); return np.c_[R, np.full(2, size/2-.5)-R@[x, y]]
 
 # %% ../nbs/69_place.ipynb #d6b5ee66
@@ -50,7 +50,7 @@ class Placer:
         size:int, # of its crops
         conv:Convention, # how they are aligned
         device:str='cpu', # where networks run
-        finder:tuple=None, # network, size and convention of weights that look for faces; None: net looks itself
+        finder:tuple=None, # network, size and convention of weights that look for faces; None: net looks itself, but not at small squares, which are taken as crops
     ): self.net, self.size, self.convention, self.device, self.finder = net, size, conv, device, finder
 
     def eye(self): # -> of `field_eye`, or None
@@ -64,6 +64,7 @@ class Placer:
         see=None, # of `eye`; made anew by default
     ) -> tuple: # how sure the finder is of a face in this crop, in [0,1]; how far its eyes and mouth are from their places, in distances of eye and mouth centre
         "Does a face stand where an aligned crop has it? One look, without a search. [C]"
+        if not self.finder: raise FacecompError("Without a finder there is nobody to glance: make the Placer with one.")
         _, S, conv = self.finder; at = warp_points(self.convention.points(self.size), cv2.invertAffineTransform(M)); f = certainty(see or self.eye(), flat, _from_points(at, conv, S)[None], S, conv)[0]
         e = np.stack(eye_mouth(f.landmarks)); return float(f.score), float(np.linalg.norm(e-at, axis=1).mean()/np.linalg.norm(at[1]-at[0]))
 
@@ -84,31 +85,37 @@ class Placer:
         landmarks=None, # (68,2|3) or (n,68,2|3) pixels: where faces are
         crops=None, # (2,3) or (n,2,3): photo pixels to network pixels, as crop_matrix makes them
         align:str='auto', # 'auto' (in place, else by detector or field, else guessed if small and square), 'crop', 'detect' or 'field'
-        faces='all', # 'all', 'largest', or numbers of those found
+        faces='all', # 'all', 'largest', or numbers from 0: of those found, or given
         see=None, # of `eye`; made anew by default
         said:list=None, # gets a sentence where the user should know something
     ) -> list: # of (M (2,3), landmarks or None, source as in Face, score)
         "The faces to be completed. FacecompError for what can't be read, NoFaceError where none is found. [C]"
+        if not isinstance(flat, np.ndarray) or flat.dtype != np.uint8 or flat.ndim != 3 or flat.shape[2] != 3: raise FacecompError(f"The photo must be an array (H,W,3) of uint8, not {getattr(flat, 'shape', type(flat).__name__)} of {getattr(flat, 'dtype', 'another kind')}: read_photo(…).flat() makes one.")
         see, said = see or self.eye(), [] if said is None else said
         (H, W), S, conv = flat.shape[:2], self.size, self.convention
         if align not in ('auto', 'crop', 'detect', 'field'): raise FacecompError(f"align must be 'auto', 'crop', 'detect' or 'field', not {align!r}.")
         square = max(H, W) <= 1.1*min(H, W); s = S/max(H, W); whole = (np.array([[s, 0, (s-1)/2+(S-s*W)/2], [0, s, (s-1)/2+(S-s*H)/2]]), None, 'crop', 1.)
-        if crops is not None: return [(m, None, 'given', 1.) for m in _numbers(crops, 'crops', 'matrices (n,2,3), as crop_matrix makes them', (2,), (3,))]
+        def pick(out): # those that are asked for
+            if faces == 'all' or not out: return out
+            if faces == 'largest': return [min(out, key=lambda o: round(np.log(max(abs(np.linalg.det(o[0][:, :2])), 1e-30)), 3))]      # of equals the first
+            try:
+                numbers = [faces] if isinstance(faces, (int, np.integer)) else list(faces)
+                if any(i < 0 for i in numbers): raise IndexError
+                return [out[i] for i in numbers]
+            except (IndexError, TypeError): raise FacecompError(f"faces must be 'all', 'largest' or numbers from 0 to {len(out)-1}, not {faces!r}.") from None
+        if crops is not None: return pick([(m, None, 'given', 1.) for m in _numbers(crops, 'crops', 'matrices (n,2,3), as crop_matrix makes them', (2,), (3,))])
         if landmarks is not None:
             marks = _numbers(landmarks, 'landmarks', '(68,2|3) or (n,68,2|3) pixels (facecomp.align.read_landmarks reads a file)', (68,), (2, 3))
-            return [(similarity(l[..., :2], conv, S), l, 'landmarks', 1.) for l in marks]
-        if align == 'crop': return [whole]
+            return pick([(similarity(l[..., :2], conv, S), l, 'landmarks', 1.) for l in marks])
+        if align == 'crop': return pick([whole])
         small = align == 'auto' and square and max(H, W) <= 512
-        if small and not self.finder: return [(*whole[:3], 0.)]
+        if small and not self.finder: return pick([(*whole[:3], 0.)])
         sure, off = self.glance(flat, whole[0], see) if small else (0., 0.)
-        if sure > .5 and off < .15: return [(*whole[:3], sure)]
+        if sure > .5 and off < .15: return pick([(*whole[:3], sure)])
         files, out = fan_files(), []
         if align == 'detect' or (align == 'auto' and all(f.exists() for f in files)):
             with _detector: out = [(similarity(l[..., :2], conv, S), l, 'face-alignment', 1.) for l in detect_landmarks(flat, device=str(self.device))]
         if not out and align != 'detect' and see: out = [(f.M, f.landmarks, 'field', f.score) for f in self.search(flat, see)]
-        if not out and sure > .3: said.append("no face was found for sure: the picture is taken as an aligned crop"); return [(*whole[:3], 0.)]
+        if not out and sure > .3: said.append("no face was found for sure: the picture is taken as an aligned crop"); return pick([(*whole[:3], 0.)])
         if not out: raise NoFaceError(f"No face was found in this picture of {W}×{H} pixels. " + HELP_ALIGN.format(', '.join(f.name for f in files), files[0].parent))
-        if faces == 'largest': return out[:1]
-        if faces == 'all': return out
-        try: return [out[i] for i in ([faces] if isinstance(faces, (int, np.integer)) else faces)]
-        except (IndexError, TypeError): raise FacecompError(f"faces must be 'all', 'largest' or numbers from 0 to {len(out)-1}, not {faces!r}.") from None
+        return pick(out)

@@ -76,7 +76,9 @@ class OnnxNet:
         except ImportError: raise FacecompError("onnxruntime is not installed: pip install onnxruntime, or use the .safetensors weights.") from None
         path = Path(path); note = path.with_suffix('.json')
         if not path.is_file() or not note.is_file(): raise FacecompError(f"There is no {path} with its {note.name} beside it: write both with FaceCompleter.export_onnx.")
-        _check_hash(path, note); self.info = json.loads(note.read_text()); self.scales = self.info['scales']; self.fields = self.info['fields']
+        _check_hash(path, note); self.info = json.loads(note.read_text())
+        if lost := {'net', 'convention', 'scales', 'fields'}-set(self.info): raise FacecompError(f"{note} is damaged ({', '.join(sorted(lost))} missing): write it again with export_onnx.")
+        self.scales = self.info['scales']; self.fields = self.info['fields']
         opts = onnxruntime.SessionOptions(); opts.intra_op_num_threads = threads; opts.log_severity_level = 3
         try: self.session = onnxruntime.InferenceSession(str(path), opts, providers=[p for p in ('CUDAExecutionProvider', 'CPUExecutionProvider') if p in onnxruntime.get_available_providers()])
         except Exception as e: raise FacecompError(f"onnxruntime can't open {path} ({type(e).__name__}).") from None
@@ -109,7 +111,7 @@ def export_onnx(
     x = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode(): want = net(x.to(device))
     off = max(float((a-b.cpu()).abs().max()) for p, q in zip(run(x), want) for a, b in zip(p, q))
-    if off > tolerance: raise FacecompError(f"The exported network differs from torch by {off:.1e}, more than {tolerance:.0e}.")
+    if off > tolerance: path.unlink(); path.with_suffix('.json').unlink(); raise FacecompError(f"The exported network differs from torch by {off:.1e}, more than {tolerance:.0e}.")
     return off
 
 # %% ../nbs/69_weights.ipynb #cf6905fb
