@@ -11,7 +11,7 @@ import cv2, numpy as np, torch
 from .core import FacecompError, rng_for, to_tensor
 from .occlude import MIX, always_same, check_mix, find_occluder, occlude_for, two_views
 from .occluders import L2SFO # noqa: F401; glasses, cups, scarves and hands become kinds of `occlude`
-from .prepared import PreparedFaces, mirror_field
+from .prepared import PreparedFaces, mirror_field, _marks
 from .sets import OccludedPairs
 
 # %% ../nbs/14_samples.ipynb #bb906e04
@@ -108,7 +108,6 @@ class TrainFaces(torch.utils.data.Dataset):
 
 def _mirror(d): return d | ({'C': mirror_field(d['C'], d['face'])} if 'C' in d else {}) | {k: d[k].flip(-1) for k in ('x', 'y', 'valid', 'hole', 'face') if k in d}
 
-def _marks(L): return L[:, :2] if np.isnan(L).any() else L
 
 # %% ../nbs/14_samples.ipynb #fbde6a43
 class OwnFaces(torch.utils.data.Dataset):
