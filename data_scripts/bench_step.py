@@ -27,7 +27,7 @@ from facecomp.losses import gram, hinge_d, hinge_g, hole_crops, identity_loss, m
 from facecomp.jobs import number_from
 from facecomp.prepared import PreparedFaces, encode_field
 from facecomp.photos import prepare
-from facecomp.trainer import CompletionTraining, uses_fields
+from facecomp.stage2 import CompletionTraining, uses_fields
 
 
 def drawn_set(folder, size, n=64):

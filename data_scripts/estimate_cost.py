@@ -36,7 +36,8 @@ from facecomp.identity import Embedder, LightCNN29
 from facecomp.loop import StepBatches, make_accelerator
 from facecomp.prepared import PreparedFaces
 from facecomp.siamese import KeyQueue
-from facecomp.trainer import CompletionTraining, Pretraining
+from facecomp.stage2 import CompletionTraining
+from facecomp.stage1 import Pretraining
 
 LAUNCH, RATE = 26e-3/2288, 20.907e9/.625e-3                      # s a kernel; multiply-adds a second
 DRAWN, SLOWER = {1: 1222/14, 2: 2062/14}, {64: .6, 128: 1, 256: 2.3, 512: 5.3}   # pairs or pictures a second and process at 128²; how much longer at other sizes (512: not timed)

@@ -17,7 +17,8 @@ from .losses import VGGFeatures
 from .config import PARTS, override, config_difference
 from .checkpoint import _write, last_checkpoint, load_weights, no_result
 from .loop import Stage, settle, make_accelerator, optimise, learning_rate, update_ema, run_stage
-from .trainer import hole_psnr, train
+from .stage2 import hole_psnr
+from .trainer import train
 from .methods import METHODS, build
 from .rivals import RIVALS
 from .setups import MethodConfig, method_config, override_method, canet_config

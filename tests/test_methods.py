@@ -18,7 +18,7 @@ from facecomp.prepared import PreparedFaces
 from facecomp.photos import prepare
 from facecomp.setups import canet_config, method_config, method_config_from_dict, override_method
 from facecomp.rivals import LOSSES
-from facecomp.trainer import CompletionTraining, hole_psnr
+from facecomp.stage2 import CompletionTraining, hole_psnr
 from states import flat
 
 QUICK = ['batch=2', 'steps=2', 'save_every=1', 'sheet_every=0', 'precision=no', 'workers=0', 'threads=0', 'vgg=random', 'warmup=0', 'judge_width=8']

@@ -16,7 +16,8 @@ from facecomp.faces import procedural_face
 from facecomp.losses import VGGFeatures
 from facecomp.prepared import encode_field
 from facecomp.photos import prepare
-from facecomp.trainer import CompletionTraining, Pretraining
+from facecomp.stage2 import CompletionTraining
+from facecomp.stage1 import Pretraining
 
 STEPS = 5
 SAME = {} # stage 1 of the first run
