@@ -14,7 +14,8 @@ import torch
 from bench_field import main as bench
 from facecomp.align import similarity, warp_picture, warp_points
 from facecomp.core import data_root, read_picture, write_picture
-from facecomp.faces import MIRROR, procedural_face
+from facecomp.head import MIRROR
+from facecomp.faces import procedural_face
 from facecomp.field import bfm_fields, embedded_model, load_bfm
 from facecomp.fit import fields_from_landmarks, fit_landmarks
 from facecomp.mesh import grid_triangles, rasterize

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2, numpy as np, torch
 from .core import FacecompError, masked_resize
 from .mesh import rasterize, grid_triangles
-from .faces import EXPRESSION, IDENTITY, LANDMARK_UV, head_modes, head_radius, on_head
+from .head import EXPRESSION, IDENTITY, LANDMARK_UV, head_modes, head_radius, on_head
 from .align import warp_points
 
 # %% ../nbs/32_field.ipynb #a3d065eb

@@ -2,7 +2,8 @@
 import subprocess, sys
 import numpy as np, pytest
 from facecomp.core import data_root
-from facecomp.faces import EXPRESSION, LANDMARK_UV, procedural_face, procedural_faces
+from facecomp.head import EXPRESSION, LANDMARK_UV
+from facecomp.faces import procedural_face, procedural_faces
 
 def test_same_bytes_in_another_process():
     code = "import hashlib; from facecomp.faces import procedural_face as p; f = p(11, 64); print(hashlib.sha256(f.picture.tobytes()+f.C.tobytes()).hexdigest())"

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from facecomp.align import similarity
 from facecomp.core import FacecompError
-from facecomp.faces import LANDMARK_UV, MIRROR, procedural_face
+from facecomp.head import LANDMARK_UV, MIRROR
+from facecomp.faces import procedural_face
 from facecomp.field import FaceModel, bfm_fields, draw_fields, embedded_model, field_pyramid, load_bfm, unroll
 from facecomp.fit import fields_from_landmarks, fit_landmarks
 from facecomp.mesh import rasterize
