@@ -43,6 +43,7 @@ def _add(kind, layout): # register a reader of (root, found): it yields path, na
         READERS[kind] = read; return f
     return put
 
+# %% ../nbs/13_sets.ipynb #0bcef194
 def _need(kind, root, *paths): # the first of these that exists
     for p in paths:
         if (Path(root)/p).exists(): return Path(root)/p
@@ -56,6 +57,7 @@ def _table(kind, root, path, columns): # lines of a table with blanks between
 
 def _photos(folder): return sorted(p for p in folder.rglob('*') if p.suffix.lower() in ENDINGS and not p.name.startswith('.'))
 
+# %% ../nbs/13_sets.ipynb #516176ad
 @_add('celeba', 'ROOT/[celeba/]img_align_celeba/000001.jpg …\nROOT/[celeba/]list_eval_partition.txt   (000001.jpg 0)\n'
       'ROOT/[celeba/]identity_CelebA.txt       (000001.jpg 2880)')
 def _celeba(root):
@@ -67,6 +69,7 @@ def _celeba(root):
         if p.name not in part: raise _layout_error('celeba', base, f'{p.name} is not in list_eval_partition.txt')
         yield p, p.stem, who.get(p.name, p.stem), 'test' if p.name in test else 'train', dict(person=who.get(p.name, ''), official=part[p.name])
 
+# %% ../nbs/13_sets.ipynb #d5143863
 def _number(kind, root, p): # a photo that is named by its number
     if not re.fullmatch(r'\d+', p.stem): raise _layout_error(kind, root, f'{p.name} is not named by its number')
     return int(p.stem)
@@ -79,11 +82,13 @@ def _celebahq(root):
     for p in sorted(_photos(pics), key=lambda p: _number('celebahq', root, p)):
         i = int(p.stem); yield p, p.stem, who.get(i, f'#{i}'), 'test' if i in test else 'train', dict(person=who.get(i, ''))
 
+# %% ../nbs/13_sets.ipynb #8daa74b2
 @_add('ffhq', 'ROOT/images1024x1024/00000/00000.png … 69000/69999.png   (or all in one folder)\nor ROOT/thumbnails128x128/…')
 def _ffhq(root):
     for p in _photos(_need('ffhq', root, 'images1024x1024', 'thumbnails128x128')):
         i = _number('ffhq', root, p); yield p, p.stem, p.stem, 'test' if i >= 64_000 else 'train', {}
 
+# %% ../nbs/13_sets.ipynb #4e6bdd97
 _CAMERAS = {'110': 90, '120': 75, '090': 60, '080': 45, '130': 30, '140': 15, '051': 0, '050': 15, '041': 30, '190': 45, '200': 60, '010': 75, '240': 90}
 @_add('multipie', 'ROOT/[data/]session01/multiview/SUBJECT/RECORDING/CAMERA/SUBJECT_SESSION_RECORDING_CAMERA_LIGHT.png\n'
       '  such as session01/multiview/001/01/05_1/001_01_01_051_06.png')
@@ -98,6 +103,7 @@ def _multipie(root):
             if cam in _CAMERAS and neutral and int(who) <= 200:                # the ceiling's cameras and expressions are left out
                 yield p, p.stem, who, 'train', dict(person=who, session=session, camera=cam, light=light, turned=_CAMERAS[cam])
 
+# %% ../nbs/13_sets.ipynb #2ca20b1d
 @_add('ijbc', 'ROOT/[IJBC/]loose_crop/1.jpg …\nROOT/[IJBC/]meta/ijbc_name_5pts_score.txt      (1.jpg x1 y1 … x5 y5 score)\n'
       'ROOT/[IJBC/]meta/ijbc_face_tid_mid.txt         (1.jpg template medium)\nROOT/[IJBC/]meta/ijbc_template_pair_label.txt  (template template same)')
 def _ijbc(root):
@@ -107,6 +113,7 @@ def _ijbc(root):
     for name, template, medium in faces:
         if (pics/name).exists(): yield pics/name, Path(name).stem, template, 'test', dict(template=template, medium=medium, score=score.get(name, ''))
 
+# %% ../nbs/13_sets.ipynb #81725311
 @_add('rmfd', 'ROOT/AFDB_masked_face_dataset/NAME/*.jpg   (in masks; no truth)\nROOT/AFDB_face_dataset/NAME/*.jpg           (the same people without)')
 def _rmfd(root):
     for folder, masked in ((_need('rmfd', root, 'AFDB_masked_face_dataset'), 1), (root/'AFDB_face_dataset', 0)):
@@ -114,6 +121,7 @@ def _rmfd(root):
             if p.parent.parent != folder: raise _layout_error('rmfd', root, f'{p.relative_to(root)} does not lie in a folder with a name')
             yield p, f"{'masked' if masked else 'open'}__{p.parent.name}__{p.stem}", p.parent.name, 'test', dict(person=p.parent.name, masked=masked)
 
+# %% ../nbs/13_sets.ipynb #22fb41d0
 @_add('l2sfo', 'ROOT/manifest.csv with the columns file,split,identity,occluder,truth:\n  file      occluded picture, path below ROOT\n  split     train, val or test\n'
       '  identity  who\n  occluder  mask, eyeglasses, sunglasses, cup, scarf or hand\n  truth     the same face without, path below ROOT\n'
       'and --landmarks FILE, with the landmarks of the truths: they place the occluded ones too')
