@@ -41,6 +41,7 @@ def load_checkpoint(
     if not isinstance(ck, dict) or ck.get('format') != CHECKPOINT: raise FacecompError(f"{path} is not a checkpoint of this version (format {CHECKPOINT}).")
     return ck
 
+# %% ../nbs/46_checkpoint.ipynb #4b5aa0b0
 def last_checkpoint(
     out:str|Path, # run folder
 ) -> Path|None:

@@ -144,6 +144,7 @@ class Found:
 
 NUDGES = ((.13, 0, 1, 0), (-.13, 0, 1, 0), (0, .13, 1, 0), (0, -.13, 1, 0), (0, 0, .8, 12), (0, 0, 1.2, -12)) # shift x, y (share of the crop), scale, degrees
 
+# %% ../nbs/67_find.ipynb #2df14107
 def nudge(
     M:np.ndarray, # (2,3)
     size:int, how:tuple, # one of NUDGES
@@ -151,6 +152,7 @@ def nudge(
     dx, dy, s, r = how; a = s*np.exp(1j*np.radians(r)); R = np.array([[a.real, -a.imag], [a.imag, a.real]]); c = np.full(2, size/2-.5)
     return np.c_[R@M[:, :2], R@(M[:, 2]-c)+c+np.array([dx, dy])*size]
 
+# %% ../nbs/67_find.ipynb #e93088e0
 def _windows(H, W, size, sides, stride): # (B,2,3)
     out = []
     for side in sides:
@@ -164,6 +166,7 @@ def _keep_best(at, size, strength, near): # indices, best first, none nearer to 
         if left[i]: keep.append(i); left &= np.hypot(*(at-at[i]).T) > near*np.maximum(size, size[i])
     return keep
 
+# %% ../nbs/67_find.ipynb #760b1694
 def certainty(
     see, photo:np.ndarray, M:np.ndarray, size:int, conv:Convention, # as in look
 ) -> list: # of Found, one for each M
@@ -179,6 +182,7 @@ def certainty(
         out.append(Found(m, np.median(L[i], 0), score, spread, res, area))
     return out
 
+# %% ../nbs/67_find.ipynb #fa5d10c0
 def find_faces(
     see, # as in look
     photo:np.ndarray, # uint8 (H,W,3)

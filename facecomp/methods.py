@@ -114,6 +114,7 @@ def spectral_once(
             for m in net.modules(): parametrize.is_parametrized(m, 'weight') and m.weight
         yield
 
+# %% ../nbs/62_methods.ipynb #fd8e7329
 class SPADE(nn.Module):
     "Normalise without parameters, then scale and shift by what the picture says. [R: Park et al. 2019]"
     def __init__(self,
@@ -147,6 +148,7 @@ class SPADEBlock(nn.Module):
         for norm, conv in zip(self.norms, self.convs): g = conv(F.leaky_relu(norm(g, x), .2))
         return g+(f if self.short is None else self.short[1](self.short[0](f, x)))
 
+# %% ../nbs/62_methods.ipynb #e70ac119
 class SPADEGenerator(nn.Module):
     "From S/32 to S in seven SPADE blocks. [R: Park et al. 2019, without its random encoder; condition: R]"
     def __init__(self,
@@ -184,6 +186,7 @@ class ResBlock(nn.Module):
         self.body = nn.Sequential(*half(), nn.ReLU(), *half())
     def forward(self, x): return x+self.body(x)                                     # (B,c,h,w) to (B,c,h,w)
 
+# %% ../nbs/62_methods.ipynb #b6a60c0f
 class ResNetGenerator(nn.Module):
     "The painter of CycleGAN and, with smooth=True, of CUT. [R: Zhu et al. 2017; Park et al. 2020]"
     def __init__(self,

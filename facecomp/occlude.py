@@ -54,6 +54,7 @@ OPENERS = {} # kinds that lie somewhere, as 'word:where': word -> f(where) -> su
 MIX = dict(mask=.75, stroke=.20, patch=.05)
 _opened = {}
 
+# %% ../nbs/12_occlude.ipynb #b9ed108a
 def find_occluder(
     kind, # one of `KINDS` or `MORE`, 'word:where' with a word of `OPENERS`, or a function (picture, landmarks, generator)
     anew:bool=True, # what lies somewhere is opened again; False: only if this process hasn't yet
@@ -82,6 +83,7 @@ def always_same(
     if kind == 'random': only = [k for k, v in mix.items() if v > 0]; return len(only) == 1 and always_same(only[0])
     kind = find_occluder(kind, False); return kind in _TEST if isinstance(kind, str) else bool(getattr(kind, 'fixed', False))
 
+# %% ../nbs/12_occlude.ipynb #4047b1fe
 def occlude(
     pic:np.ndarray, # (H,W,3) uint8, or float32/64 in [0,1]
     landmarks:np.ndarray, # (68,2) or (68,3) pixels, iBUG order; may lie outside of the picture
@@ -108,6 +110,7 @@ def occlude(
     shape, look, low = random_mask(rng)
     return draw_mask(pic, L, shape, look, rng, low)
 
+# %% ../nbs/12_occlude.ipynb #2d0aadb9
 def occlude_for(
     pic, landmarks, # as in `occlude`
     seed:int, epoch:int, index:int, # which run, which round, which picture

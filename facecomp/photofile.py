@@ -65,6 +65,7 @@ def readable(
     s = str(text).encode('utf-8', 'backslashreplace').decode()
     return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in s)
 
+# %% ../nbs/66_photofile.ipynb #d31716e3
 def _check_size(w, h, name, max_pixels, tiny):
     if w*h > max_pixels: raise FacecompError(f"{name} has {w}×{h} pixels, more than the {max_pixels:,} allowed: make it smaller first.")
     if max(w, h) > MAX_SIDE: raise FacecompError(f"{name} has {w}×{h} pixels: no side may be longer than {MAX_SIDE}.")
@@ -78,6 +79,7 @@ def _deep(im): # does the file hold 16 bits a channel?
 def _png_depth(im):
     at = im.fp.tell(); im.fp.seek(24); d = im.fp.read(1); im.fp.seek(at); return d[0] if d else 8
 
+# %% ../nbs/66_photofile.ipynb #112bb42b
 def _from_pillow(im): # -> pixels, alpha of an 8-bit picture, and a message or None
     said = None
     if im.mode == 'F' or im.mode == 'I':
@@ -93,6 +95,7 @@ def _from_pillow(im): # -> pixels, alpha of an 8-bit picture, and a message or N
     if im.mode in ('1', 'L'): return np.array(im.convert('L'))[..., None], None, said
     return np.array(im.convert('RGB')), None, said
 
+# %% ../nbs/66_photofile.ipynb #c65f3847
 def _from_file(src, name, max_pixels, tiny):
     fp = io.BytesIO(src) if isinstance(src, bytes) else open(src, 'rb')
     with fp:
@@ -120,6 +123,7 @@ def _from_file(src, name, max_pixels, tiny):
         if s: said.append(s); icc = None if 'RGB' in s else icc                           # a profile for inks says nothing about RGB
         return Photo(upright(pix, turn), None if alpha is None else upright(alpha, turn), icc, keep, kind, said)
 
+# %% ../nbs/66_photofile.ipynb #d7342ccc
 def _from_array(a):
     if a.ndim == 2: a = a[..., None]
     if a.ndim != 3 or a.shape[2] not in (1, 3, 4) or 0 in a.shape:
@@ -132,6 +136,7 @@ def _from_array(a):
     if a.dtype not in (np.uint8, np.uint16): raise FacecompError(f"A picture must be uint8, uint16, or float in [0,1], not {a.dtype}.{' If it goes from 0 to 255: a.astype(np.uint8).' if a.dtype.kind in 'iu' else ''}")
     n = a.shape[2]; return Photo(np.array(a[..., :3 if n > 1 else 1]), np.array(a[..., 3]) if n == 4 else None, kind='array')
 
+# %% ../nbs/66_photofile.ipynb #1158184f
 def read_photo(
     picture, # path, bytes of a file, PIL picture (its camera data are left out), Photo, or array (H,W), (H,W,1), (H,W,3), (H,W,4) of uint8, uint16, or floats in [0,1]
     max_pixels:int=MAX_PIXELS, # refuse pictures with more

@@ -115,6 +115,7 @@ def _head(path): # set.json
     try: head = json.loads(path.read_text()); head['format']; return head
     except (ValueError, KeyError, TypeError): raise FacecompError(f"{path} is damaged: prepare the set anew, in another folder.") from None
 
+# %% ../nbs/13_photos.ipynb #c73bfe54
 def _prepare_one(job):
     r, conv, size, out, kind, no = job
     try:
@@ -138,6 +139,7 @@ def _prepare_one(job):
     except FacecompError as e: return r['name'], None, None, 0., str(e)
     except Exception as e: return r['name'], None, None, 0., f'{type(e).__name__}: {e}'          # whatever one photo does, the others go on
 
+# %% ../nbs/13_photos.ipynb #78c59a49
 _WORKER = dict(stop=None, busy=False) # of a process of the pool
 
 def _begin(stop): # in each process: Ctrl-C, which all of them get, breaks off the photo at hand; one that waits is sent home by the pool
@@ -159,6 +161,7 @@ def _workers(jobs): # a pool that leaves undone what isn't begun when the block 
         try: yield pool
         finally: stop.set()
 
+# %% ../nbs/13_photos.ipynb #ac82d4cc
 def prepare(
     kind:str, # which reader
     root:str|Path, # source folder

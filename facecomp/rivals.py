@@ -58,6 +58,7 @@ class Rival(nn.Module):
     # terms: name → scalar; to what paint gives
     def total(self, terms, shown): return sum(self.w[k]*v for k, v in terms.items() if k in self.w), {k: v.detach() for k, v in terms.items()}, shown
 
+# %% ../nbs/64_rivals.ipynb #a88c78aa
 class DFNetRival(Rival):
     "Our structure and texture losses without field, and total variation; means over scales as in the authors' code. [R: DFNet]"
     sees, vgg_norm = ('perceptual', 'style'), 'none'
@@ -70,6 +71,7 @@ class DFNetRival(Rival):
         tv = sum(tv_of(out.pictures[k-1]) for k in layers)/max(1, len(layers))
         return loss+w['tv']*tv, terms | dict(tv=tv.detach()), None
 
+# %% ../nbs/64_rivals.ipynb #1983e943
 class GMCNNRival(Rival):
     "Confidence-weighted L1, ID-MRF, critics for the whole and around the hole. The hole is known in training, not to the network. [R: GMCNN]"
     sees = ('mrf',)
@@ -85,6 +87,7 @@ class GMCNNRival(Rival):
         real, fake = self.both(b['y'], b), self.both(shown, b)
         return sum(hinge_d(r, f) for r, f in zip(real, fake)), dict(dreal=real[0].detach().mean(), dfake=fake[0].detach().mean())
 
+# %% ../nbs/64_rivals.ipynb #723bb5bd
 class SPADERival(Rival):
     "Hinge, feature matching, VGG; judged beside the condition. [R: SPADE; VGG-16's pools for VGG-19's layers: C]"
     sees = ('perceptual',)
@@ -100,6 +103,7 @@ class SPADERival(Rival):
         real, fake = ([f[-1] for f in self.judge(b['x'], p)] for p in (b['y'], shown))
         return sum(hinge_d(r, f) for r, f in zip(real, fake))/len(real), dict(dreal=real[0].detach().mean(), dfake=fake[0].detach().mean())
 
+# %% ../nbs/64_rivals.ipynb #79cc6ee0
 def _normal(net):
     for m in net.modules():
         if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)): nn.init.normal_(m.weight, 0, .02); nn.init.zeros_(m.bias)     # as CycleGAN's authors do
@@ -126,6 +130,7 @@ class CycleGANRival(Rival):
             loss = loss+(lsgan(r, True)+lsgan(f, False))/2; terms |= {f'd{k}': r.detach().mean(), f'd{k}_fake': f.detach().mean()}
         return loss, terms
 
+# %% ../nbs/64_rivals.ipynb #b75850b0
 class CUTRival(Rival):
     "One painter, one judge; patches of the painting against patches of the input, also for faces that are clean already. Unpaired. [R: CUT]"
     def make(self, width):
@@ -141,4 +146,5 @@ class CUTRival(Rival):
         r, f = self.judge(b['y'])[-1], self.judge(shown)[-1]
         return (lsgan(r, True)+lsgan(f, False))/2, dict(dreal=r.detach().mean(), dfake=f.detach().mean())
 
+# %% ../nbs/64_rivals.ipynb #7e2cde59
 RIVALS = dict(dfnet=DFNetRival, gmcnn=GMCNNRival, spade=SPADERival, cyclegan=CycleGANRival, cut=CUTRival)

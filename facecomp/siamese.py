@@ -83,6 +83,7 @@ class ProjectionHead(nn.Module):
         z = self.mlp((f[-1] if isinstance(f, (list, tuple)) else f).mean((2, 3)))
         return F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
 
+# %% ../nbs/20_siamese.ipynb #125d42ba
 class SiameseNet(nn.Module):
     "Query encoder, momentum key encoder, queue. FacecompError for m outside of [0,1]. [P, Sec. 3.1]"
     def __init__(self,
