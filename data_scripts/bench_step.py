@@ -128,7 +128,7 @@ def rate(dev, dtype, n):
 def build(a, root):
     "Configuration, set, accelerator, trained stage"
     cfg = preset(a.preset); more = ['val_every=0']+(['threads='+str(a.threads)] if a.threads else [])
-    if data_root() is None: more.append('loss.vgg=""')
+    if data_root() is None: more.append('loss.vgg=random')
     if a.all: more += ['loss.identity_weight=.1', 'loss.identity=auto', 'loss.adversarial_weight=.1']
     if a.device == 'cuda': more.append('compile=true')
     cfg = settle(override(cfg, more+a.set)); faces = PreparedFaces(a.data or root, 'train'); acc = make_accelerator(cfg)

@@ -129,7 +129,7 @@ def recogniser(cfg, folder):
 
 def build(cfg, which, root, photos=None):
     "Stage 1 or 2 on the CPU, on the prepared set in root"
-    cfg = replace(cfg, compile=False, workers=0, val_every=0, init='', accumulate=1, occluder='random' if cfg.occluder == 'own' else cfg.occluder, loss=replace(cfg.loss, vgg=''))
+    cfg = replace(cfg, compile=False, workers=0, val_every=0, init='', accumulate=1, occluder='random' if cfg.occluder == 'own' else cfg.occluder, loss=replace(cfg.loss, vgg='random'))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore'); faces, acc = PreparedFaces(root, 'train'), make_accelerator(cfg)
         if which == 2: return CompletionTraining(cfg, faces, acc)

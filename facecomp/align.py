@@ -18,7 +18,7 @@ def eye_mouth(
 ) -> tuple: # eye centre (...,2), mouth centre (...,2)
     "Mean of the twelve eye points; middle of the mouth corners. FacecompError if these aren't 68 finite points. [R: LightCNN]"
     L = np.asarray(landmarks, np.float64)
-    if L.shape[-2] != 68 or L.shape[-1] not in (2, 3): raise FacecompError(f"Landmarks must be (68,2) or (68,3), not {L.shape}.")
+    if L.ndim < 2 or L.shape[-2] != 68 or L.shape[-1] not in (2, 3): raise FacecompError(f"Landmarks must be (68,2) or (68,3), not {L.shape}.")
     if not np.isfinite(L).all(): raise FacecompError("Landmarks hold values that are not numbers.")
     return L[..., 36:48, :2].mean(-2), (L[..., 48, :2] + L[..., 54, :2])/2
 
@@ -56,6 +56,8 @@ def similarity(
     size:int=128, # side of the aligned picture, pixels
 ) -> np.ndarray: # (2,3) float64: photo pixels to aligned pixels
     "Similarity transform that brings eye centre and mouth centre to their places. FacecompError if the landmarks aren't 68 finite points, or eyes and mouth fall on one pixel. [P, Sec. 4.1]"
+    if np.ndim(landmarks) != 2: raise FacecompError(f"One face at a time: landmarks (68,2) or (68,3), not {np.shape(landmarks)}.")
+    if size < 1: raise FacecompError(f"The aligned picture has 1 pixel a side or more, not {size}.")
     (ex, ey), (mx, my) = eye_mouth(landmarks)
     p, q = complex(mx-ex, my-ey), convention(conv).points(size)
     if abs(p) < 1: raise FacecompError("Eyes and mouth fall on one pixel: the landmarks are wrong, or the face is too small.")
@@ -103,6 +105,8 @@ def paste_back(
     feather:float=.06, # width of the soft rim, share of the side
 ) -> np.ndarray: # uint8 (H,W,3); pixels of weight 0 are the photo's own
     "Put an aligned face back into its photo with a soft rim. [C]"
+    if photo.dtype != np.uint8 or face.dtype != np.uint8: raise FacecompError("Photo and face must be uint8: a picture of floats in [0,1] times 255, rounded.")
+    if hole is not None and np.shape(hole) != face.shape[:2]: raise FacecompError(f"The hole {np.shape(hole)} must be of the face's size {face.shape[:2]}.")
     H, W = photo.shape[:2]; s = face.shape[0]; d = max(1., feather*s)
     i = np.arange(s); edge = np.minimum(i, s-1-i)/d
     weight = np.minimum(edge[:, None], edge[None]).clip(0, 1).astype(np.float32)

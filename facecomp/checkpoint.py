@@ -42,18 +42,20 @@ def load_checkpoint(
     return ck
 
 # %% ../nbs/46_checkpoint.ipynb #4b5aa0b0
+def _steps(out): return [p for p in Path(out).glob('step_*.pt') if p.stem[5:].isdigit()] # what else lies there, step_final.pt, is somebody's own
+
 def last_checkpoint(
     out:str|Path, # run folder
 ) -> Path|None:
     "The newest checkpoint of a run. [C]"
-    return max(Path(out).glob('step_*.pt'), key=lambda p: int(p.stem[5:]), default=None)
+    return max(_steps(out), key=lambda p: int(p.stem[5:]), default=None)
 
 def newest_checkpoint(
     out:str|Path, # run folder
 ) -> tuple: # its path and what it holds; None, None without any
     "The newest checkpoint that can be read, with a warning where a newer one can't. Raises FacecompError if none can. [C]"
     broken = []
-    for p in sorted(Path(out).glob('step_*.pt'), key=lambda p: int(p.stem[5:]), reverse=True):
+    for p in sorted(_steps(out), key=lambda p: int(p.stem[5:]), reverse=True):
         try: ck = load_checkpoint(p)
         except DamagedCheckpoint: broken.append(p.name); continue
         if broken: warnings.warn(f"Damaged in {out}: {', '.join(broken)}. The run goes on from {p.name}.")
@@ -74,7 +76,7 @@ def prune_checkpoints(
 ):
     "Remove all but the newest, and what a killed process left half written. [C]"
     for part in Path(out).glob('.step_*.part.pt'): part.unlink()
-    for old in sorted(Path(out).glob('step_*.pt'), key=lambda p: int(p.stem[5:]))[:-max(1, keep)]: old.unlink()
+    for old in sorted(_steps(out), key=lambda p: int(p.stem[5:]))[:-max(1, keep)]: old.unlink()
 
 # %% ../nbs/46_checkpoint.ipynb #ec801afc
 @functools.lru_cache
@@ -109,7 +111,7 @@ def cut_log(
 ):
     "Leave out lines after the checkpoint: they come again. [C]"
     if not path.exists(): return
-    with path.open(newline='') as f: rows = list(csv.reader(f))
+    text = path.read_text(); rows = list(csv.reader(text[:text.rfind('\n')+1].splitlines()))     # a line that was cut short is none
     with atomic(path) as p, p.open('w', newline='') as f:
         csv.writer(f).writerows(rows[:1]+[r for r in rows[1:] if r and r[0].isdigit() and int(r[0]) <= step])
 
@@ -161,6 +163,7 @@ def _read(path, name):
         with safe_open(str(path), 'pt') as f:
             info, sd = json.loads((f.metadata() or {})['facecomp']), {k: f.get_tensor(k) for k in f.keys()}
     except Exception as e: raise FacecompError(f"{path} is damaged or not a weights file of facecomp ({type(e).__name__}).") from None
+    if info.get('method'): raise FacecompError(f"{path} holds the compared method {info['method']}: facecomp-eval measures it, facecomp-train-method trains it on; here our own network is wanted.")
     if info.get('format') != WEIGHTS: raise FacecompError(f"{path} has weights format {info.get('format')}, this version reads {WEIGHTS}.")
     return path, info, {k: v.float() if v.is_floating_point() else v for k, v in sd.items()}
 

@@ -8,7 +8,7 @@ __all__ = ['PARTS', 'PRESETS', 'PretrainConfig', 'Config', 'config_from_dict', '
 
 # %% ../nbs/45_config.ipynb #3407e7f3
 from dataclasses import dataclass, field, asdict, fields, is_dataclass
-import copy, difflib, json, math
+import ast, copy, difflib, json, math
 from .core import FacecompError
 from .networks import NetConfig
 from .daf import NETS
@@ -113,7 +113,7 @@ def config_from_dict(
             want = getattr(cls(), k)
             fits = (dict, type(want)) if is_dataclass(want) else {float: (int, float), tuple: (list, tuple)}.get(type(want), type(want))
             if not isinstance(v, fits) or (isinstance(v, bool) and not isinstance(want, bool)):
-                raise FacecompError(f"{where+k} must be like {want!r}, not {v!r}.")
+                raise FacecompError(f"{where+k} must be {'a whole number, ' if type(want) is int else ''}like {json.dumps(want) if isinstance(want, (tuple, dict)) else repr(want)}, not {v!r}.")
     if not isinstance(d, dict): raise FacecompError(f"A configuration is an object of settings, not {d!r:.60}.")
     check(Config, d, '')
     for name, cls in PARTS.items():
@@ -148,11 +148,11 @@ def preset(
 def read_value(
     text:str, # what stands behind key=
     like=None, # what the setting is now: of a text, words stay words
-): # from JSON, True and False too, numbers as Python writes them; another word as it is
+): # from JSON, True and False, numbers and tuples as Python writes them too; another word as it is
     "A setting's value from the command line. [C]"
-    for how in () if isinstance(like, str) and text[:1] != '"' else (json.loads, float, {'True': True, 'False': False}.__getitem__):
-        try: return how(text)
-        except (ValueError, KeyError): pass
+    for how in () if isinstance(like, str) and text[:1] != '"' else (json.loads, float, {'True': True, 'False': False}.__getitem__, ast.literal_eval):
+        try: v = how(text); return int(v) if type(like) is int and isinstance(v, float) and v.is_integer() else v
+        except (ValueError, KeyError, SyntaxError): pass
     return text
 
 def override(

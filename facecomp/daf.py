@@ -8,6 +8,7 @@ __all__ = ['NETS', 'ChannelAttention', 'DualAttentionFusion', 'FieldHead', 'Comp
 # %% ../nbs/31_daf.ipynb #fb75b939
 from typing import NamedTuple
 import torch, torch.nn as nn, torch.nn.functional as F
+from .core import FacecompError
 from .networks import NetConfig, Encoder, Decoder, norm_layer
 
 # %% ../nbs/31_daf.ipynb #16c91994
@@ -95,6 +96,7 @@ class CompletionNet(nn.Module):
     def forward(self,
         x:torch.Tensor, # (B,3,S,S) occluded faces in [0,1]
     ) -> Completion:
+        if x.ndim != 4 or x.shape[1] != 3 or any(s < 2**self.cfg.levels or s % 2**self.cfg.levels for s in x.shape[2:]): raise FacecompError(f"The network takes pictures (B,3,{self.cfg.size},{self.cfg.size}), not {tuple(x.shape)}.")
         feats = self.decoder(x, self.encoder(x))
         fused = [fuse(f, x) for fuse, f in zip(self.fusions, feats)]
         heads = [head(f) for head, f in zip(self.heads, feats)] if self.heads is not None else []

@@ -217,8 +217,8 @@ def procedural_face(
     who = seed if identity is None else identity
     if size < 8 or min(seed, who) < 0:
         raise FacecompError(f"size must be ≥ 8, seed and identity ≥ 0; they are {size}, {seed}, {who}.")
-    if set(expression or ()) - set(EXPRESSION):
-        raise FacecompError(f"expression knows {', '.join(EXPRESSION)}; got {', '.join(expression)}.")
+    if expression is not None and not isinstance(expression, dict): raise FacecompError(f"expression is a dictionary, as dict(open=.5), not {expression!r:.40}.")
+    if other := set(expression or ())-set(EXPRESSION): raise FacecompError(f"expression knows {', '.join(EXPRESSION)}, not {', '.join(sorted(other))}.")
     p, q = _person(who), _scene(seed); ex = q['expression'] if expression is None else [expression.get(k, 0) for k in EXPRESSION]
     angles = np.radians([q[k] if a is None else a for k, a in (('yaw', yaw), ('pitch', pitch), ('roll', roll))])
     X, N, L, A, t = _geometry(p, q, ex, angles, size, aligned)

@@ -26,7 +26,10 @@ def fetch(
     progress:bool=True, # progress bar
 ) -> Path:
     "Download a file: resumed where it was broken off, checked by size (the server's word for it, if none is given) and hash, named only when it is whole. [C]"
-    path = Path(path); part = path.with_name(path.name+'.part')
+    path, digest = Path(path), digest and digest.lower(); part = path.with_name(path.name+'.part')
+    if digest and len(digest) not in (32, 64): raise FacecompError(f"digest must be an MD5 (32 digits) or a SHA-256 (64), not one of {len(digest)} digits.")
+    if path.is_dir(): raise FacecompError(f"{path} is a folder: name the file in it.")
+    if not url.startswith(('http://', 'https://')): raise FacecompError(f"{url} is no address: it must begin with https:// or http://.")
     try: path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise FacecompError(f"Can't write to {path.parent} ({e.strerror}): choose another folder.") from None
     def good(p, size=size):

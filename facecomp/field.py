@@ -68,6 +68,7 @@ def embedded_model(
     modes:int=20, # how many of the head's directions the fit may use; with 0 the spline alone shapes the face
 ) -> FaceModel: # 7,736 vertices
     "A face model without licence or download: the procedural mean head, its directions, a spline through the landmarks. [C]"
+    if not 0 <= modes <= 20: raise FacecompError(f"modes must be 0 to 20, not {modes}.")
     # they crowd at the mouth's slit
     rows = np.r_[np.linspace(1, .32, 50)[:-1], np.linspace(.32, .25, 36)[:-1], np.linspace(.25, 0, 24)]
     c = np.linspace(-1, 1, 71); u, t = np.meshgrid(.5+.5*(.6*c+.4*c**3), rows); s = np.abs(2*u-1); at = [0, .25, .5, .75, 1]

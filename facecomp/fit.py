@@ -25,7 +25,11 @@ class Fit:
     why:list            # B strings: what is wrong with the fit, '' if nothing
 
     def __len__(self): return len(self.A)
-    def __getitem__(self, i): return Fit(*(getattr(self, k)[i] for k in ('A', 't', 'coef', 'pull', 'weight', 'noise', 'why')))
+    def __getitem__(self, i): # one face, or several: a Fit
+        if isinstance(i, (int, np.integer)):
+            if not -len(self) <= i < len(self): raise IndexError(f'there are {len(self)} fits')
+            i = slice(i, i+1 or None)
+        return Fit(*(getattr(self, k)[i] for k in ('A', 't', 'coef', 'pull', 'weight', 'noise', 'why')))
 
     @property
     def bad(self): # (B,) bool

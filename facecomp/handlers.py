@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from .core import FacecompError
 from .photofile import write_photo
-from .demo import Shelf, complete_files, panels, picture_of, predict_value, put_mask, show_hole, square_of
+from .demo import PORTRAITS, Shelf, complete_files, panels, picture_of, predict_value, put_mask, show_hole, square_of
 from .squares import chosen_squares, stage, thumbnail
 
 # %% ../nbs/73_handlers.ipynb #eb9073fa
@@ -51,6 +51,9 @@ class Desk:
     shelf:Shelf=field(default_factory=Shelf)
     home:tempfile.TemporaryDirectory=field(default_factory=lambda: tempfile.TemporaryDirectory(prefix='facecomp-', ignore_cleanup_errors=True))
     def __post_init__(self): threading.Thread(target=_sweep, args=(Path(self.home.name), weakref.ref(self.shelf)), daemon=True).start()
+    def net(self, name:str): # the network of that name; FacecompError if there is none
+        if name not in self.nets: raise FacecompError(f"There are no weights {name!r}: there are {', '.join(self.nets)}.")
+        return self.nets[name]
     def room(self) -> Path: # a new folder, for one answer
         return Path(tempfile.mkdtemp(prefix='out-', dir=self.home.name))
 
@@ -78,7 +81,7 @@ def complete(
     token:str, # name of this session's last picture, or ''
 ) -> tuple: # (before, after), path, scales, alphas, fields, hole, sentences, veil, new token
     "Complete one picture. FacecompError says what is wrong. [C]"
-    net, start = desk.nets[weights], time.perf_counter(); places, ticked, said = chosen_squares(crops, value)
+    net, start = desk.net(weights), time.perf_counter(); places, ticked, said = chosen_squares(crops, value)
     if mask and not Path(mask).exists(): raise FacecompError("The mask's file is gone from this page: choose it again.")
     p = predict_value(net, value, Path(mask).read_bytes() if mask else None, hole_is, mode, faces or ticked, places); p.todo['said'][:0] = said
     res = net.blend(p, strength=strength, threshold=threshold, softness=softness, grow=grow)
@@ -110,7 +113,7 @@ def inside(
     kept = desk.shelf.get(token)
     if kept is None: raise FacecompError("There is nothing to look into yet: press Complete first.")
     faces = kept[0].blend(kept[1], strength=0.).faces
-    if not 1 <= int(face) <= len(faces): raise FacecompError(f"The last picture has {len(faces)} face{'s'*(len(faces) > 1)}.")
+    if not str(face).isdigit() or not 1 <= int(face) <= len(faces): raise FacecompError(f"The last picture has {len(faces)} face{'s'*(len(faces) > 1)}.")
     return panels(faces[int(face)-1])
 
 def faces_inside(
@@ -127,7 +130,7 @@ def find(
     weights:str, # name of a network
 ) -> tuple: # what becomes of the squares, a sentence
     "Where the faces of a picture are. FacecompError if there is none. [C]"
-    net = desk.nets[weights]; value = value or {}
+    net = desk.net(weights); value = value or {}
     p = predict_value(net, dict(value, layers=[] if value.get('background') else value.get('layers')), mode='blind'); photo, jobs = p.todo['photo'], p.todo['jobs']; n = len(jobs)
     return update(**stage(photo, net, [square_of(j['M'], photo.shape, net.size) for j in jobs], False), visible=True), f"{n} face{'s'*(n > 1)} found, {FOUND.get(jobs[0]['source'], 'by '+jobs[0]['source'])}. Drag the squares if they are off."
 
@@ -137,7 +140,7 @@ def by_hand(
     weights:str, # name of a network
 ) -> tuple: # what becomes of the squares, a sentence
     "A square in the middle, to be dragged. FacecompError if there is no picture. [C]"
-    return update(**stage(picture_of(value), desk.nets[weights], [[50, 50, 40, 0]], True), visible=True), "Drag the square onto the face, and its corner until the marks lie on the eyes and the mouth."
+    return update(**stage(picture_of(value), desk.net(weights), [[50, 50, 40, 0]], True), visible=True), "Drag the square onto the face, and its corner until the marks lie on the eyes and the mouth."
 
 def forget() -> tuple: # as find
     "Another picture came: its squares aren't known. [C]"
@@ -152,7 +155,8 @@ def cover(
     weights:str, # name of a network
 ) -> tuple: # three pictures with captions, a sentence, path of the masked photo
     "Cover a face by a mask, and complete it. FacecompError says what is wrong. [C]"
-    masked, done, truth, db = put_mask(desk.nets[weights], photo if who == 'own' else who, kind)
+    if who not in (*PORTRAITS, 'own'): raise FacecompError(f"who must be 'own', with a photo, or one of {', '.join(PORTRAITS)}, not {who!r}.")
+    masked, done, truth, db = put_mask(desk.net(weights), photo if who == 'own' else who, kind)
     file = desk.room()/'masked.png'; Image.fromarray(masked).save(file)
     return [(thumbnail(masked), 'masked'), (thumbnail(done), 'completed'), (thumbnail(truth), 'truth')], f"**{db:.1f} dB** inside of the hole (PSNR: 20 dB is an error of a tenth, 26 dB of a twentieth).", str(file)
 
@@ -179,9 +183,11 @@ def batch(
     "Complete many files, and say after each what there is. FacecompError without files, or with too many. [C]"
     files, rows = files or [], []
     if not files: raise FacecompError("There are no files yet: choose some pictures.")
+    if mode not in ('blind', 'outline'): raise FacecompError(f"The mode of a batch must be 'blind' or 'outline', not {mode!r}.")
+    net = desk.net(weights)
     if len(files) > MAX_FILES: raise FacecompError(f"{len(files)} files are too many for this page, which takes {MAX_FILES} at once. The command facecomp-complete takes folders.")
     folder, good = desk.room(), []; tell(0, len(files)); yield rows, None, f"0 of {len(files)}", (folder, good, rows, len(files))
-    for name, target, said in complete_files(desk.nets[weights], files, folder, mode, strength):
+    for name, target, said in complete_files(net, files, folder, mode, strength):
         rows.append([name, 'completed' if target else 'left out', said]); good += [target]*bool(target); tell(len(rows), len(files))
         if (folder/'cancelled').exists(): return                                            # Cancel has said its last word already
         os.utime(folder); yield rows, None, f"{len(rows)} of {len(files)}", (folder, good, rows, len(files))

@@ -173,7 +173,12 @@ class Embedder(nn.Module):
         name = name or ('facexzoo' if 'facexzoo' in path.name.lower() else None)
         if not name:
             raise FacecompError(f"What does {path.name} want to be shown? Say NAME:{path.name}, NAME one of {', '.join(INPUTS)}.")
-        return cls(net, name, conv)
+        e, n, c = cls(net, name, conv), INPUTS[name].size, 1 if INPUTS[name].color == 'grey' else 3; p = next((p for p in net.parameters() if p.is_floating_point()), None)
+        try:
+            with torch.no_grad(): fits = len(net(torch.zeros(1, c, n, n, dtype=p.dtype if p is not None else torch.float32))) == 1
+        except Exception: fits = False
+        if not fits: raise FacecompError(f"{path.name} does not take what {name} is shown, a picture (1,{c},{n},{n}): name another of {', '.join(INPUTS)}, as NAME:{path.name}.")
+        return e
 
     def train(self, mode=True): return super().train(False)
 

@@ -47,19 +47,23 @@ def same_job(
     with atomic(out/'job.json') as p: p.write_text(key)
 
 # %% ../nbs/55_jobs.ipynb #8e0a5c06
+def _held(v): # the attributes of an object, those in slots too
+    return {k: getattr(v, k) for c in type(v).__mro__ for k in np.atleast_1d(getattr(c, '__slots__', ())).tolist() if hasattr(v, k)} | getattr(v, '__dict__', {})
+
 def _state(v): # what an object holds, files by their content wherever they lie
     if isinstance(v, dict): return {str(k): _state(x) for k, x in v.items()}
     if isinstance(v, (list, tuple)): return [_state(x) for x in v]
+    if isinstance(v, (set, frozenset)): return sorted(json.dumps(_state(x)) for x in v)
     if isinstance(v, (str, Path)): return known_by(v) if len(Path(v).parts) > 1 and Path(v).is_file() else v if isinstance(v, str) else v.name
-    return v if isinstance(v, (int, float, type(None))) else v.tolist() if hasattr(v, 'tolist') else _called(v) if callable(v) else type(v).__name__
+    return v if isinstance(v, (int, float, type(None))) else v.tolist() if hasattr(v, 'tolist') else _called(v) if callable(v) else {type(v).__name__: _state(_held(v))}
 
 def _called(m): # what an occluder is called
     if isinstance(m, str): return m
     if isinstance(n := getattr(m, 'name', None), str) and n: return n
-    if isinstance(m, functools.partial): return '-'.join([_called(m.func), *(str(_state(a)) for a in (*m.args, *m.keywords.values()))])
+    if isinstance(m, functools.partial): return '-'.join([_called(m.func), *(str(_state(a)) for a in m.args), *(f'{k}={_state(a)}' for k, a in m.keywords.items())])
     if n := getattr(m, '__qualname__', None): return n.rpartition('<locals>.')[2]
     if type(m).__repr__ is not object.__repr__ and ' at 0x' not in (r := repr(m)): return r
-    inside = getattr(m, '__dict__', {}); words = [v for v in inside.values() if isinstance(v, str) and len(v) < 30 and len(Path(v).parts) == 1]
+    inside = _held(m); words = [v for v in inside.values() if isinstance(v, str) and len(v) < 30 and len(Path(v).parts) == 1]
     return '-'.join([type(m).__name__, *words, hashlib.sha256(json.dumps(_state(inside)).encode()).hexdigest()[:6]])
 
 def mask_names(
@@ -68,6 +72,7 @@ def mask_names(
     "What occluders are called in jobs and tables; FacecompError for what is no list of them, isn't there, or for two of one name. [C]"
     masks = each_occluder(masks); names = [' '.join(_called(m).split()) for m in masks]
     if not masks: raise FacecompError("masks are empty: name at least one occluder.")
+    if '<lambda>' in ' '.join(names): raise FacecompError("A lambda has no name of its own, and two can't be told apart: give it one in an attribute, as occluder.name = 'bar', or write a def.")
     bad = next((n for n in names if not n or names.count(n) > 1 or n in ('all', 'average', 'mean', 'none', 'pooled')), None)
     if bad is not None: raise FacecompError(f"{bad!r} can't name an occluder in a table, or names two: give each its own in an attribute, as occluder.name = 'bar'.")
     return masks, names
@@ -117,7 +122,7 @@ class FeatureTable:
         shape:tuple, # (N, K, D)
     ):
         folder = Path(folder); folder.mkdir(parents=True, exist_ok=True); self.files = folder/'features.npy', folder/'features_done.npy'
-        if not all(f.exists() for f in self.files):
+        if not all(f.exists() and f.stat().st_size for f in self.files):                                 # an empty one: stopped while it was made
             for f, n, t in zip(self.files, (shape, shape[:2]), (np.float32, bool)):
                 np.lib.format.open_memmap(f, 'w+', t, n).flush()
                 try:
@@ -133,6 +138,7 @@ class FeatureTable:
     ):
         "Write vectors of one picture; marked as done only after they are on the disk."
         v = vectors.detach().float().cpu().numpy()
+        if v.shape != (len(versions), self.data.shape[2]): raise FacecompError(f"{len(versions)} versions of picture {i} gave vectors of shape {v.shape}, not {(len(versions), self.data.shape[2])}: the network must give one for each picture of a batch.")
         if not np.isfinite(v).all(): raise FacecompError(f"The vectors of picture {i} are not numbers: the network or its input is wrong.")
         self.data[i, versions] = v; self.data.flush(); self.done[i, versions] = True; self.done.flush()
 

@@ -186,7 +186,7 @@ def run_stage(
     acc.wait_for_everyone(); main, board = acc.is_main_process, None
     if main:
         for p in out.glob('step_*.pt'):
-            if int(p.stem[5:]) > start: p.rename(p.with_suffix('.damaged'))     # passed over: by its number it would stay the newest
+            if p.stem[5:].isdigit() and int(p.stem[5:]) > start: p.rename(p.with_suffix('.damaged'))     # passed over: by its number it would stay the newest
         with atomic(out/'config.json') as p: p.write_text(json.dumps(plain, indent=1))
         cut_log(out/'log.csv', start)
         if cfg.tensorboard: board = _tensorboard(out, start)

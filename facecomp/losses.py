@@ -22,13 +22,13 @@ def masked_l1(
     "Mean absolute difference over each picture's masked pixels, 0 without any; mean over pictures. [P: L1 of pictures; R: of fields; C: mask]"
     d = _full((a-b).abs())
     if mask is None: return d.mean()
-    return ((d*mask).sum((1, 2, 3))/(mask.sum((1, 2, 3))*a.shape[1]).clamp_min(1e-6)).mean()
+    return ((d*mask).sum((1, 2, 3))/(mask.sum((1, 2, 3))*(a.shape[1]/mask.shape[1])).clamp_min(1e-6)).mean()
 
 # %% ../nbs/40_losses.ipynb #77bb799a
 VGG_LAYOUT = (64, 64, 'M', 128, 128, 'M', 256, 256, 256, 'M') # VGG-16 up to pool3
 
 def find_vgg(
-    where:str='auto', # 'auto', 'torchvision', or a .safetensors/.pth file
+    where:str|Path='auto', # 'auto', 'torchvision', or a .safetensors/.pth file
 ) -> dict: # state dict with keys features.N.weight|bias
     "Find VGG-16 weights: FACECOMP_DATA, torchvision's cache or download, or a file. Raises FacecompError if there are none, or they are damaged. [C]"
     from safetensors.torch import load_file
@@ -44,7 +44,7 @@ def find_vgg(
             raise FacecompError(f"VGG-16 could not be downloaded ({e}). Put {name} into {folder}, or give a file with loss.vgg=PATH "
                                 "(a compared method: vgg=PATH), or train without it: loss.perceptual_weight=0 loss.style_weight=0.") from None
     if not Path(where).exists(): raise FacecompError(f"The VGG-16 file {where} does not exist.")
-    try: sd = load_file(where) if where.endswith('.safetensors') else torch.load(where, map_location='cpu', weights_only=True)
+    try: sd = load_file(where) if str(where).endswith('.safetensors') else torch.load(where, map_location='cpu', weights_only=True)
     except Exception as e: raise FacecompError(f"{where} is damaged, or holds no weights ({type(e).__name__}).") from None
     if not isinstance(sd, dict): raise FacecompError(f"{where} holds no weights by name.")
     return sd
@@ -52,7 +52,7 @@ def find_vgg(
 class VGGFeatures(nn.Module):
     "VGG-16 after pool1, pool2, pool3, frozen. [P: φ; R: DFNet's layers]"
     def __init__(self,
-        where:str='auto', # see find_vgg; '' leaves random weights (tests only)
+        where:str|Path='auto', # see find_vgg; 'random' or '' leaves random weights (tests only)
         norm:str='imagenet', # 'imagenet' [C] or 'none' [R: DFNet]
     ):
         super().__init__()
@@ -61,7 +61,8 @@ class VGGFeatures(nn.Module):
             if w == 'M': layers.append(nn.MaxPool2d(2))
             else: layers += [nn.Conv2d(c, w, 3, padding=1), nn.ReLU()]; c = w
         self.features = nn.Sequential(*layers)
-        if where:
+        if norm not in ('imagenet', 'none'): raise FacecompError(f"norm must be 'imagenet' or 'none', not {norm!r}.")
+        if where not in ('', 'random'):
             sd = {k: v.float() for k, v in find_vgg(where).items() if k.startswith('features.')}
             try: self.features.load_state_dict({k[9:]: v for k, v in sd.items() if k[9:] in self.features.state_dict()})
             except RuntimeError as e:

@@ -58,6 +58,7 @@ def rasterize(
     if tris.size and (tris.min() < 0 or tris.max() >= verts.shape[1]):
         raise FacecompError("tris name a corner that verts do not have.")
     if cull not in ('back', 'none'): raise FacecompError(f"cull must be 'back' or 'none', not {cull!r}.")
+    if np.shape(size) != (2,): raise FacecompError(f"size must be (H,W), not {size!r}.")
     B, (H, W), a = len(verts), size, np.shape(attrs)
     if len(a) not in (2, 3) or a[-2] != verts.shape[1] or (len(a) == 3 and a[0] != B): raise FacecompError(f"attrs must be (V,A) or (B,V,A) for these verts {verts.shape}, not {a}.")
     attrs = np.broadcast_to(np.ascontiguousarray(attrs, np.float32), (B, verts.shape[1], np.shape(attrs)[-1]))

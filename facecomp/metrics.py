@@ -16,11 +16,11 @@ from .prepared import PreparedFaces, spread_over
 def psnr(
     a:torch.Tensor, # (B,3,H,W) in [0,1]
     b:torch.Tensor, # (B,3,H,W)
-    mask:torch.Tensor=None, # (B,1,H,W): pixels that count; all by default
+    mask:torch.Tensor=None, # (B,1,H,W), or one a channel: pixels that count; all by default
 ) -> torch.Tensor: # (B,) decibels, at most 80; NaN where no pixel counts
     "Peak signal-to-noise ratio of each picture over its masked pixels. [P: metric; C: mask]"
     m = torch.ones_like(a[:, :1]) if mask is None else mask.float()
-    mse = ((a-b).double().square()*m).sum((1, 2, 3))/(3*m.sum((1, 2, 3)))
+    mse = ((a-b).double().square()*m).sum((1, 2, 3))/(a.shape[1]/m.shape[1]*m.sum((1, 2, 3)))
     return -10*mse.clamp_min(1e-8).log10()
 
 # %% ../nbs/60_metrics.ipynb #9f891bf8
@@ -34,7 +34,7 @@ def ssim(
     mx, my, xx, yy, xy = F.conv2d(F.conv2d(s, g.view(1, 1, -1, 1)), g.view(1, 1, 1, -1)).reshape(5, *a.shape)
     u, v = mx+c, my+c; full = (2*u*v+1e-4)*(2*(xy-mx*my)+9e-4)/((u*u+v*v+1e-4)*(xx-mx*mx+yy-my*my+9e-4))
     m = torch.ones_like(a[:, :1]) if mask is None else mask.float()
-    return (full*m).sum((1, 2, 3))/(3*m.sum((1, 2, 3)))
+    return (full*m).sum((1, 2, 3))/(a.shape[1]/m.shape[1]*m.sum((1, 2, 3)))
 
 # %% ../nbs/60_metrics.ipynb #e36edf32
 def lpips_net(

@@ -28,7 +28,7 @@ class LossConfig:
     adversarial_layers:tuple=()    # where L_adv counts; () = Q [P]
     texture_crop:int=0             # side of the square that VGG sees, pixels at layer 1; 0 = all [C]
     layer_reduction:str='sum'      # over layers: 'sum' [P] or 'mean' [R: DFNet's code]
-    vgg:str='auto'                 # where VGG-16 comes from, see find_vgg
+    vgg:str='auto'                 # where VGG-16 comes from, see find_vgg; 'random' for tests
     vgg_norm:str='imagenet'        # 'imagenet' [C] or 'none' [R: DFNet]
     identity:str=''                # where the embedder comes from, see facecomp.identity; '' = none
     uv_face_only:bool=False        # L_uv over face pixels only; by default over all [R]
@@ -46,6 +46,7 @@ class LossConfig:
                 raise FacecompError(f"{n} must be {known[0]!r} or {known[1]!r}, not {getattr(self, n)!r}.")
         for n, where in (('identity', self.where_identity), ('adversarial', self.where_adversarial)):
             if getattr(self, f'{n}_weight') > 0 and not where: raise FacecompError(f"{n}_weight is above 0, but no layer is left for it: name {n}_layers, or set the weight to 0.")
+        if self.needs_vgg and not self.vgg: raise FacecompError("loss.vgg is empty: name VGG-16's file, or 'auto', or leave texture out with loss.style_weight=0 loss.perceptual_weight=0. ('random' is for tests.)")
         if self.texture_crop and self.needs_vgg and self.texture_crop >> (max(self.texture_layers)-1) < 8:
             k = max(self.texture_layers)
             raise FacecompError(f"texture_crop={self.texture_crop} leaves VGG less than 8 pixels at layer {k}: "
@@ -72,7 +73,7 @@ class _Overheard(torch.autograd.Function):
     @staticmethod
     def forward(ctx, shown, heard): ctx.heard = heard; return heard[1].detach()            # heard: (pictures as the judge saw them, scores), no inputs to autograd
     @staticmethod
-    def backward(ctx, g): seen, scores = ctx.heard; scores.backward(g, retain_graph=True, inputs=[seen]); return seen.grad, None
+    def backward(ctx, g): seen, scores = ctx.heard; scores.backward(g, retain_graph=True, inputs=[seen]); out, seen.grad = seen.grad, None; return out, None
 
 def _vectors(net, pics): # faces of several sizes in one pass, where the embedder offers it
     return net.several(pics) if hasattr(net, 'several') else [net(x) for x in pics]
@@ -102,7 +103,7 @@ class CompletionLoss(nn.Module):
         lost = sorted(k for k in want if k > n)
         if lost and not self.told:
             self.told = True
-            warnings.warn(f"The network has {n} scales: layers {lost} of the losses are left out.")
+            warnings.warn(f"The network has {n} scale{'s'*(n > 1)}: layers {lost} of the losses are left out.")
         return {k: ((p := _full(out.pictures[k-1])), *masked_resize(batch['y'], batch['valid'],
                                                                     p.shape[-2:])) for k in sorted(want-{*lost})}
 
@@ -161,7 +162,7 @@ class CompletionLoss(nn.Module):
         generator:torch.Generator=None, # random numbers where batch has no chance
         kept:list=None, # gets the judge's scores with their graph, for discriminator(); the judge then looks as it does in its own step
     ) -> tuple: # loss (scalar), dict of every term by name and layer (detached)
-        "The painter's loss. The judge gets no gradient, and does not change: without `kept` there isn't even a power iteration."
+        "The painter's loss. The judge gets no gradient, and its weights don't change; without `kept` there isn't even a power iteration, with it there is the step's one."
         c, pairs = self.cfg, self.pyramid(out, batch)
         if c.where_adversarial and disc is None:
             raise FacecompError("adversarial_weight is above 0: give the discriminator, or set it to 0.")

@@ -28,6 +28,7 @@ def draw_grey(
 ) -> tuple: # picture of the same type; alpha float32 (H,W)
     "Paint in neutral grey (128 of 255, or 0.5), as a user's brush does. FacecompError for another `what`. [C]"
     if what not in ('stroke', 'patch'): raise FacecompError(f"No grey {what!r}: there are 'stroke' and 'patch'.")
+    if np.shape(cover) != (2,) or not 0 <= cover[0] < cover[1] <= 1: raise FacecompError(f"cover is the smallest and the largest share, 0 ≤ smallest < largest ≤ 1, not {cover}.")
     x0, y0, x1, y1 = _region(pic, landmarks); w, h = x1-x0, y1-y0; side = min(w, h)
     a = np.zeros((h, w), np.uint8); line = (cv2.LINE_8, cv2.LINE_AA)[rng.integers(2)]; full = lambda a: cv2.countNonZero(a)/a.size
     n, want = 0, rng.integers(1, 5 if what == 'stroke' else 3)
@@ -72,6 +73,7 @@ def check_mix(
     anew:bool=True, # as in `find_occluder`
 ):
     "FacecompError if a share is no number ≥ 0, if all are 0, or if a kind isn't there. [C]"
+    if not isinstance(mix, dict): raise FacecompError(f"The mix is a dictionary, kind: share, not {mix!r:.40}.")
     if not all(isinstance(v, Real) and 0 <= v < math.inf for v in mix.values()) or not sum(mix.values()) > 0 or 'random' in mix:
         raise FacecompError(f"The mix gives each kind a share, 0 or more, not {mix}; the kinds are {', '.join((*KINDS[:-1], *MORE))}.")
     for k in mix: find_occluder(k, anew)
@@ -94,6 +96,8 @@ def occlude(
     "Cover a face, and say where; FacecompError for an unknown kind, wrong landmarks or picture. [P: the nine masks; C: their look]"
     if not isinstance(pic, np.ndarray) or pic.ndim != 3 or pic.shape[2] != 3 or 0 in pic.shape:
         raise FacecompError(f"The picture must be an array (H,W,3), not {getattr(pic, 'shape', type(pic).__name__)}.")
+    if pic.dtype != np.uint8 and pic.dtype.kind == 'f' and not -.1 <= pic.min() <= pic.max() <= 1.1: raise FacecompError(f"A picture of floats must lie in [0,1], not go from {pic.min():.3g} to {pic.max():.3g}: divide it by 255.")
+    if rng is not None and not isinstance(rng, np.random.Generator): raise FacecompError(f"rng must be a generator, as rng_for(0), not {rng!r:.40}.")
     if pic.dtype not in (np.uint8, np.float32, np.float64):
         raise FacecompError(f"The picture must be uint8, or float in [0,1], not {pic.dtype}.")
     L = np.asarray(landmarks, np.float64)
@@ -126,7 +130,7 @@ def two_views(
 ) -> tuple: # (x_q, alpha_q), (x_k, alpha_k)
     "One photo under two different masks: query and key of stage 1; drawn again where they are the same. [P]"
     draw = lambda view: occlude_for(pic, landmarks, seed, epoch, index, view, kind, mix); q, k = draw(0), draw(1)
-    for view in range(2, 2 if always_same(kind, mix) else 30):                  # of two kinds one comes 29 times in a row once in 5·10⁸ photos
+    for view in range(2, 2 if always_same(kind, mix) else 1000):                # of a mix of 50 to 1, the frequent one comes 998 times in a row once in 10⁸ photos
         if not np.array_equal(q[0], k[0]): break
         k = draw(view)
     return q, k

@@ -132,4 +132,5 @@ def each_occluder(
         at = Path(m.partition(':')[2]) if isinstance(m, str) and m.startswith('templates:') else Path()
         many = () if at.name not in _LISTS or at.is_dir() else TEST_MASKS if at.name == 'nine' else MaskTemplates(at.parent.expanduser()).kinds
         out += [find_occluder(f'templates:{at.parent/k}') for k in many] or [find_occluder(m)]
+    if not out: raise FacecompError("masks is an empty list: name at least one occluder.")
     return tuple(out)

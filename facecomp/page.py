@@ -106,7 +106,7 @@ def _mask_tab(): # its parts
 
 def _batch_tab(): # its parts
     import gradio as gr
-    gr.Markdown(f'Up to {MAX_FILES} photos in, one zip file of PNGs out. A file that can\'t be used is said and left out.')
+    gr.Markdown(f'Up to {MAX_FILES} photos in, one zip file of PNGs out. A file that can\'t be used is named and left out.')
     files = gr.File(file_count='multiple', label='Photos', height=160, elem_id='files')
     with gr.Row():
         mode2 = gr.Radio([(MODES['blind'], 'blind'), ('where a face mask would sit', 'outline')], value='blind', label='Replace', elem_id='mode2')

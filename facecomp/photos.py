@@ -90,8 +90,8 @@ def read_set(
         taken.add(name)
         if kind == 'utkface' and not rows:
             parts = p.name.split('_')
-            if len(parts) < 4 or not parts[0].isdigit(): raise _layout_error(kind, root, f'{p.name} is not named [age]_[gender]_[race]_[date]')
-            row = dict(age=parts[0], gender=parts[1], race=parts[2])
+            if len(parts) < 2 or not parts[0].isdigit(): raise _layout_error(kind, root, f'{p.name} is not named [age]_[gender]_[race]_[date]')
+            row = dict(age=parts[0], **(dict(gender=parts[1], race=parts[2]) if len(parts) > 3 else {}))          # a few of the release lack a label
         who = p.parent.name if kind == 'lfw' else name
         labels = {k: v for k, v in row.items() if k in ('age', 'gender', 'race', 'source', 'yaw_deg')}
         split = 'test' if kind == 'lfw' else row.pop('split', None) or _split(name)

@@ -39,6 +39,7 @@ def tpr_at(
     fpr:float=.001, # where the curve is read
 ) -> float: # in [0,1]
     "TPR at a given FPR, linear between the curve's points; warns if fewer than ten negatives decide. Raises as roc. [P, Tables 4, 5; C: interpolation]"
+    if not 0 <= fpr <= 1: raise FacecompError(f"fpr is a share from 0 to 1, not {fpr}: 1 % is 0.01.")
     f, t, _ = roc(scores, same); n = len(same)-int(np.sum(same))
     if n*fpr < 10: warnings.warn(f"FPR {fpr:g} of {n} negative pairs is {n*fpr:.1f} pairs: give the interval beside the number.", stacklevel=2)
     return float(np.interp(fpr, f, t))
@@ -107,6 +108,8 @@ def bootstrap(
     minus:np.ndarray=None, # scores (M,) or (K,M) of another method on the same pairs: the interval of the difference, in the same draws
 ) -> np.ndarray: # (2,1+len(fprs)): lower and upper end for AUC and for TPR at each FPR
     "Percentile interval over persons: pairs of one person count w_p times, of two w_p w_q times. Raises as roc. [C]"
+    if n < 0 or not 0 < level < 1: raise FacecompError(f"n draws, 0 or more, and a level between 0 and 1, not {n} and {level}.")
+    if np.shape(persons) != (len(same), 2): raise FacecompError(f"persons must be ({len(same)},2), the two of each pair, not {np.shape(persons)}.")
     if not n: return np.full((2, 1+len(fprs)), np.nan)
     one = lambda S: _draws(np.atleast_2d(S), same, persons, fprs, n, seed)[0]; return _ends(one(scores) if minus is None else one(scores)-one(minus), level)
 
@@ -125,6 +128,7 @@ def fold_accuracy(
 ) -> tuple: # accuracy of each fold (F,), its threshold (F,); report the mean and the standard error std(ddof=1)/√F
     "LFW's accuracy: every fold with the threshold that was best on the others. Raises as roc, and for one fold alone. [R: LFW]"
     s, y = _checked(scores, same); fold = np.asarray(fold); names = np.unique(fold)
+    if fold.shape != s.shape: raise FacecompError(f"Folds {fold.shape} and scores {s.shape} must be two lists of the same length.")
     if len(names) < 2: raise FacecompError("One fold alone has no other folds to choose the threshold on.")
     th = np.array([best_threshold(s[fold != k], y[fold != k]) for k in names])
     return np.array([((s > h) == y)[fold == k].mean() for k, h in zip(names, th)]), th

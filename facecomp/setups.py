@@ -22,7 +22,7 @@ _SMALL_RATES = dict(dfnet=dict(lr=5e-4), gmcnn=dict(lr=2e-4, lr_disc=2e-4))     
 
 @dataclass
 class MethodConfig:
-    "All settings of a compared method's training. Raises FacecompError for an unknown method or loss, and for values that can't be."
+    "All settings of a compared method's training; method_config fills in its authors' rates, alone it has our loop's. Raises FacecompError for an unknown method or loss, and for values that can't be."
     method:str='dfnet-small'       # of METHODS; canet has a Config of ours
     size:int=64                    # side of the pictures
     net:dict=field(default_factory=dict)    # changes to the network's shape
@@ -47,6 +47,7 @@ class MethodConfig:
             least = 2 if (family, k) == ('gmcnn', 'width') else 1
             if k == 'size': raise FacecompError(f"net.size is not {self.method}'s: the side of its pictures is size.")
             if k == 'smooth' and type(v) is not bool or k != 'smooth' and not (type(v) is int and v >= least): raise FacecompError(f"net.{k} must be {'true or false' if k == 'smooth' else f'a whole number ≥ {least}'}, not {v!r}.")
+        if (downs := self.net.get('downs', METHODS[self.method][1].get('downs', 2))) and family in ('cyclegan', 'cut') and self.size >> downs < 4: raise FacecompError(f"net.downs={downs} leaves less than 4² of {self.size}²: fewer.")
         if self.judge_width < 1: raise FacecompError(f"judge_width must be at least 1, not {self.judge_width}.")
         t, most = self.texture_layers, min(self.net.get('scales', 6), max(2, self.size).bit_length()-1)
         if not all(type(k) is int and k >= 1 for k in t) or len({*t}) < len(t): raise FacecompError(f"texture_layers must be different whole numbers from 1 (full size) on, not {list(t)}.")
@@ -106,6 +107,7 @@ def canet_config(
     size:int=None, # of the pictures; the preset's by default
 ) -> Config:
     "Our paper or small preset without UV and identity. [P: CANet]"
+    if name not in ('canet', 'canet-small'): raise FacecompError(f"{name!r} is no CANet: there are 'canet' and 'canet-small'.")
     cfg = preset('small' if name.endswith('-small') else 'paper')
     lean = ['net.fields=false', 'loss.uv_weight=0', 'loss.identity_weight=0', 'loss.identity=""', f'preset={name}', f'net.size={size or cfg.net.size}']
     return override(cfg, lean)

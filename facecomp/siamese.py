@@ -19,6 +19,7 @@ def info_nce(
     own:torch.Tensor=None, # (B,K) bool, counted as absent: the query's own older keys, and places not filled yet
 ) -> tuple: # loss (scalar, float32 or float64), logits (B,1+K) with the positive first
     "InfoNCE against a queue of negatives, in float32 also under autocast. [P, Sec. 3.1; R: MoCo]"
+    if not tau > 0: raise FacecompError(f"tau must be above 0, not {tau}.")
     with torch.autocast(z_q.device.type, enabled=False):
         z_q, z_k, queue = (z if z.dtype == torch.float64 else z.float() for z in (z_q, z_k, queue))
         z_q = z_q/tau; neg = z_q @ queue.T                                  # (B,K): divided before, filled in place, so it is written once
@@ -96,6 +97,7 @@ class SiameseNet(nn.Module):
         shuffle:bool=False, # compute keys in shuffled order; needed with batch norm in several processes
     ):
         super().__init__()
+        if not tau > 0: raise FacecompError(f"tau must be above 0, not {tau}.")
         if not 0 <= m <= 1: raise FacecompError(f"m must lie in [0,1], not {m}.")
         self.encoder_q, self.head_q = encoder, ProjectionHead(channels, dim)
         self.encoder_k, self.head_k = (copy.deepcopy(m).requires_grad_(False) for m in (encoder, self.head_q))

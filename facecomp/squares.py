@@ -112,8 +112,10 @@ def chosen_squares(
 ) -> tuple: # squares, as square_of gives them; numbers of faces from 1, as text; sentences
     "Where the faces are to be, and which of those found are wanted. FacecompError if no face is ticked. [C]"
     if not crops: return [], [], []
-    if not isinstance(crops, dict): return list(crops), [], []
+    ticked = lambda s: [i for i, q in enumerate(s) if len(q) < 5 or q[4]]; s = (crops.get('squares') or []) if isinstance(crops, dict) else list(crops); on = ticked(s)
+    if not isinstance(crops, dict):
+        if not on: raise FacecompError("No face is ticked: every square of the list says false.")
+        return [s[i] for i in on], [], []
     if crops.get('of') != stamp(picture_of(value)): return [], [], ['the squares belong to another picture: faces were looked for anew']
-    s = crops.get('squares') or []; on = [i for i, q in enumerate(s) if len(q) < 5 or q[4]]
     if s and not on: raise FacecompError("No face is ticked: tick one under “Where are the faces?”.")
     return ([s[i] for i in on], [], []) if crops.get('edited') else ([], [str(i+1) for i in on]*(len(on) < len(s)), [])

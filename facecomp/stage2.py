@@ -30,14 +30,14 @@ def sheet(
     rows:int=6, # faces
 ) -> np.ndarray: # uint8 (rows·S, columns·S, 3)
     "Rows of input, α_1, Ŷ_1 … Ŷ_K, the predicted field (u, v), the true one where the batch has it, and the truth. [C]"
-    net.eval(); x = batch['x'][:rows].to(next(net.parameters()).dtype); out = net(x); S = x.shape[-1]
+    was = net.training; net.eval(); x = batch['x'][:rows].to(next(net.parameters()).dtype); out = net(x); S = x.shape[-1]
     up = lambda t: torch.nn.functional.interpolate(t.float(), (S, S), mode='nearest')
     cols = [x, out.alphas[0].float()] + [up(p) for p in out.pictures]
     parts = [np.concatenate([to_uint8(c[i]) for i in range(len(x))]) for c in cols]
     if out.fields:
         fields = [(out.fields[0], out.validity[0])] + ([(batch['C'], batch['face'])] if 'C' in batch else [])
         parts += [np.concatenate([field_picture(C[i].float().cpu(), on[i, 0].float().cpu()) for i in range(len(x))]) for C, on in fields]
-    net.train()
+    net.train(was)
     return np.concatenate(parts+[np.concatenate([to_uint8(y) for y in batch['y'][:rows]])], 1)
 
 @torch.no_grad()
@@ -66,7 +66,7 @@ def objective_of(
     processes:int=1, # that share the batch
 ) -> tuple: # recogniser (or None), CompletionLoss
     "What stage 2 is to minimise. FacecompError for what it lacks, or for a batch that can't be dealt. [C]"
-    if cfg.batch % (cfg.accumulate*processes): raise FacecompError(f"A batch of {cfg.batch} can't be dealt to {processes} processes in {cfg.accumulate} parts each.")
+    if cfg.batch % (cfg.accumulate*processes): raise FacecompError(f"A batch of {cfg.batch} can't be dealt to {processes} process{'es'*(processes > 1)} in {cfg.accumulate} parts each.")
     if cfg.loss.where_adversarial and cfg.net.size < cfg.disc.least: raise FacecompError(f"disc.layers={cfg.disc.layers} judges pictures of {cfg.disc.least}² and larger, the network's are {cfg.net.size}²: fewer disc.layers.")
     judge = Embedder.load(cfg.loss.identity, faces.convention) if cfg.loss.where_identity and cfg.loss.identity else None
     return judge, CompletionLoss(cfg.loss, identity=judge)

@@ -18,8 +18,8 @@ from .sets import OccludedPairs
 from .quality import FILLS, METRICS, _lpips_job, evaluate, picture_scores, result_sheet
 from .jobs import SEVERAL, FeatureTable, Several, lpips_option, mask_names, masks_option, net_for, number_from, same_job, weights_given, write_tex
 from .metrics import lpips_net, warn_of_few
-from .distribution import METHODS as FID_OF, evaluate_fid, fid, open_features, precision_recall, realism
-from .inception import inception_features, known_weights
+from .distribution import METHODS as FID_OF, evaluate_fid, features_name, fid, open_features, precision_recall, realism
+from .inception import known_weights
 
 # %% ../nbs/64_tables.ipynb #5ef1d572
 ENOUGH = 1000 # pictures below which FID is left out [C]
@@ -90,8 +90,8 @@ def evaluate_pairs(
     "Quality on a set's own occluded pictures; resumable. [P, Table 3]"
     out, pairs = Path(out), OccludedPairs(data); faces, at = pairs.faces, spread_over(len(pairs), limit); net, w = net_for(faces, weights); net = net.to(device)
     if features is not None and len(at) < ENOUGH: features = None; warnings.warn(f"FID is left out: {len(at):,} of {len(pairs):,} pictures are too few, it takes {ENOUGH:,}.", stacklevel=2)
-    look = features if features is None or callable(features) else inception_features(file).to(device); lp = lpips_net(with_lpips).to(device) if with_lpips else None          # before the first pair
-    same_job(out, weights=w, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', lpips=_lpips_job(with_lpips), features=name or str(features), file=known_weights(file) if features == 'inception' else None, pairs=len(at))
+    look = features if features is None or callable(features) else open_features(features, file).to(device); lp = lpips_net(with_lpips).to(device) if with_lpips else None          # before the first pair
+    same_job(out, weights=w, manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', lpips=_lpips_job(with_lpips), features=features and features_name(features, name), file=known_weights(file, features) if isinstance(features, str) else None, pairs=len(at))
     D = look(pairs[0]['y'][None].to(device)).shape[1] if look else 1; scores, vectors = FeatureTable(out/'scores', (len(at), 2, 5)), FeatureTable(out/'features', (len(at), 3, D))
     for n in tqdm(np.flatnonzero(~(scores.done.all(1) & vectors.done.all(1))), disable=not progress, desc='pairs', unit='picture'):
         b = {k: v[None].to(device) for k, v in pairs[at[n]].items()}; pics = [b['x'], net(b['x']).pictures[0].float().clamp(0, 1)]; share = (b['valid']*(b['hole'] > .5)).mean()
@@ -100,7 +100,7 @@ def evaluate_pairs(
         seen = torch.cat([b['y'], *(torch.where(b['valid'] > 0, p, b['y']) for p in pics)]); vectors.put(int(n), [0, 1, 2], look(seen) if look else torch.zeros(3, 1))
     kinds, res = np.array([faces.rows[pairs.pairs[n][0]]['occluder'] for n in at]), {}; warn_of_few({c: np.where(scores.data[:, 1, j] == -1, np.nan, scores.data[:, 1, j]) for j, c in enumerate(METRICS)})
     def line(on, m): # what one line of the table says
-        v = np.where(scores.data[on, m] == -1, np.nan, scores.data[on, m]).astype(float); few = look is None or on.sum() < ENOUGH
+        v = np.where(scores.data[on, m] == -1, np.nan, scores.data[on, m]).astype(float); few = look is None or features == 'vgg' or on.sum() < ENOUGH
         mean = [math.nan if np.isnan(c).all() else float(np.nanmean(c)) for c in v.T]
         return dict(pictures=int(on.sum()), **dict(zip((*METRICS, 'hole_share'), mean)), fid=math.nan if few else fid(vectors.data[on, 0], vectors.data[on, 1+m]))
     for k in dict.fromkeys([*(k for k in L2SFO if k in kinds), *kinds.tolist()]): res[k] = {m: line(kinds == k, j) for j, m in ((1, 'ours'), (0, 'occluded'))}
@@ -154,13 +154,13 @@ def evaluate_real(
         res[m] = dict(pictures=len(fake), reference=len(real), fid=math.nan if few else fid(real, fake), **precision_recall(real, fake, device=device), realism=float(np.median(realism(real, fake, device=device))),
                       lpips_pairs=float(lpips(map(see[m], ring), map(see[m], np.roll(ring, 1)))) if lp else math.nan,
                       lpips_change=float(lpips(map(see['masked'], range(N)), map(see['ours'], range(N)))) if lp and m == 'ours' else math.nan)
-    return _write_real(out, name or features, res)
+    return _write_real(out, features_name(features, name), res)
 
 def _real_job(faces, photos, features, limit, references, file, name): # places of the masked photos, of the bare faces; what decides the table, but for the weights
     worn = [i for i, r in enumerate(faces.rows) if r.get('masked', '1') != '0']; at = [worn[k] for k in spread_over(len(worn), limit)]       # RMFD has bare faces beside the masked ones
     if not worn: raise FacecompError(f"{faces.root} holds no masked photos: all its rows say masked=0.")
     two = spread_over(len(photos), 2*(references or len(at)))
-    return at, two, dict(features=name or str(features), file=None if callable(features) else known_weights(file, features), cut='both', manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', reference=photos.root/'manifest.csv', masked=len(at), faces=len(two), **(dict(worn=len(worn)) if len(worn) < len(faces) else {}))
+    return at, two, dict(features=features_name(features, name), file=None if callable(features) else known_weights(file, features), cut='both', manifest=faces.root/'manifest.csv', landmarks=faces.root/'landmarks.npz', reference=photos.root/'manifest.csv', masked=len(at), faces=len(two), **(dict(worn=len(worn)) if len(worn) < len(faces) else {}))
 
 def _real_jobs(out, w, shared, job): return {shared: job, out: dict(weights=w) | job | dict(features_of='completed')} if shared else {out: dict(weights=w) | job} # for job.json
 

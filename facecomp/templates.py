@@ -16,7 +16,7 @@ from .photos import FORMAT
 from .prepared import PreparedFaces, TestFaces
 from .sets import _begin_set, _end_set, _link, template_protocol
 from .jobs import SEVERAL, Several, claim_room, mask_names, masks_option, net_for, number_from, same_job, weights_given
-from .verification import CONDITIONS, _fill, _job, _jobs, _judge, _report, _tables, markdown_table
+from .verification import CONDITIONS, _both_kinds, _fill, _job, _jobs, _judge, _report, _tables, markdown_table
 
 
 # %% ../nbs/62_templates.ipynb #be704a76
@@ -26,7 +26,9 @@ def pool_templates(
     media:np.ndarray, # (N,) id of the photo or of the video that it is a frame of
 ) -> tuple: # ids (T,) sorted, vectors (T,D) of unit length
     "One vector for each template: mean over media of the mean over their pictures, pictures at unit length. Raises FacecompError where a mean is zero. [P: IJB-C; R: media pooling]"
-    x = np.asarray(features, np.float64); x = x/np.linalg.norm(x, axis=1, keepdims=True)
+    x = np.asarray(features, np.float64); long = np.linalg.norm(x, axis=1, keepdims=True)
+    if not (long > 0).all() or not np.isfinite(long).all(): raise FacecompError("The vector of a picture is zero, or not finite: it points nowhere.")
+    x = x/long
     ids, t = np.unique(template, return_inverse=True); m = np.unique(media, return_inverse=True)[1].reshape(-1)
     both, group = np.unique(t.reshape(-1)*(m.max()+1)+m, return_inverse=True); group = group.reshape(-1)   # one group a template and medium
     def mean(v, g, n): out = np.zeros((n, v.shape[1])); np.add.at(out, g, v); return out/np.bincount(g, minlength=n)[:, None]
@@ -81,7 +83,8 @@ def verify_templates(
     if draws < 0: raise FacecompError(f"draws must be 0 or more, not {draws}.")
     faces, out, p = PreparedFaces(data), Path(out), template_protocol(data); masks, names = mask_names(masks); M, K = len(p['same']), len(masks)
     if not M: raise FacecompError(f"No comparison of {data}/template_pairs.txt has pictures on both sides.")
-    at = slice(None) if not limit or limit >= M else np.arange(limit)*M//limit; a, b, same, t, m = p['a'][at], p['b'][at], p['same'][at], p['template'], p['medium']
+    if limit is not None and limit < 1: raise FacecompError(f"limit must be 1 or more comparisons, not {limit}; None takes all.")
+    at = slice(None) if limit is None or limit >= M else np.arange(limit)*M//limit; a, b, same, t, m = p['a'][at], p['b'][at], p['same'][at], p['template'], p['medium']; _both_kinds(same)
     if p['dropped']: warnings.warn(f"{p['dropped']:,} comparisons are left out: a template of theirs has no picture in {data}.")
     net, file = net_for(faces, weights); emb, name, said = _judge(embedder, name, faces.convention['name'], device)
     for folder, job in _jobs(out, file, shared and Path(shared), _job(faces, 'template_pairs.txt', said, names, limit)).items(): same_job(folder, **job)

@@ -65,6 +65,9 @@ CONDITIONS = ('untouched', 'masked', 'completed', 'both') # both: the mean of th
 GAINS = {'completed − masked': 'completed', 'both − masked': 'both'}
 FPRS = (.01, .001)
 
+def _both_kinds(same): # a curve needs both
+    if not 0 < np.sum(same) < len(same): raise FacecompError(f"All {len(same)} pairs taken are of {'one person' if np.all(same) else 'different people'}: there is no curve without pairs of both kinds. Take another limit.")
+
 def lfw_pairs(
     data:str|Path, # prepared set with pairs.txt
     faces:PreparedFaces, # its faces
@@ -77,7 +80,7 @@ def lfw_pairs(
     here = [(at[key(p)], at[key(q)], y, f) for p, q, y, f in pairs if key(p) in at and key(q) in at]
     if not here: raise FacecompError(f"No pair of {data}/pairs.txt has both its photos in the set.")
     a, b, y, f = map(np.array, zip(*here)); who = np.array([int(r['identity']) for r in faces.rows])
-    return a, b, y, f, np.stack([who[a], who[b]], 1), len(pairs)-len(here)
+    _both_kinds(y); return a, b, y, f, np.stack([who[a], who[b]], 1), len(pairs)-len(here)
 
 def _judge(embedder, name, conv, device):
     "The embedder, its name in the table, and what a job must know of it"
