@@ -252,8 +252,8 @@ def download(
     progress:bool=True, # progress bars
 ) -> Path: # root, ready for `read_set`
     "Fetch a set from its official address: the licence first, resumed, checked, unpacked; FacecompError tells how to get those that can't be. [C]"
-    if kind not in {*DOWNLOADS, *HOW}: raise FacecompError(f"Unknown set {kind!r}: there are {', '.join((*DOWNLOADS, *HOW))}.")
-    if kind not in DOWNLOADS: raise FacecompError(f"{kind!r} is not fetched: {HOW[kind]}. When you have it, lay it out as\n{LAYOUTS.get(kind, '')}")
+    if kind not in {*DOWNLOADS, *HOW, *LAYOUTS}: raise FacecompError(f"Unknown set {kind!r}: there are {', '.join((*DOWNLOADS, *HOW))}.")
+    if kind not in DOWNLOADS: raise FacecompError(f"{kind!r} is not fetched: {HOW.get(kind, 'no address is known')}. When you have it, lay it out as\n{LAYOUTS.get(kind, '')}")
     licence, files = DOWNLOADS[kind]; root = Path(root); print(licence)
     if not agree: raise FacecompError(f"{kind}: {licence}\nNothing was fetched. If you agree, say so: agree=True, or --agree.")
     for url, name, size, digest in files:
