@@ -84,8 +84,9 @@ def warp_picture(
     M:np.ndarray, # (2,3) similarity: photo pixels to aligned pixels
     size:int|tuple, # side, or (height, width), of the aligned picture
 ) -> tuple: # aligned picture; valid float32 (h,w), 1 = inside the photo
-    "Warp a photo into place, free of aliasing; outside it the border repeats and valid is 0. [C]"
-    h, w = (size, size) if isinstance(size, int) else size
+    "Warp a photo into place, free of aliasing; outside it the border repeats and valid is 0. Floats may overshoot by some percent at edges, bytes are cut. FacecompError for another type. [C]"
+    if not isinstance(pic, np.ndarray) or pic.ndim not in (2, 3) or pic.dtype not in (np.uint8, np.uint16, np.float32, np.float64): raise FacecompError(f"The picture must be an array (H,W,3) or (H,W) of uint8 or floats, not {getattr(pic, 'dtype', type(pic).__name__)}.")
+    h, w = (size, size) if np.ndim(size) == 0 else size; h, w = int(h), int(w)
     H, W = pic.shape[:2]; M = np.asarray(M, np.float64); s = np.sqrt(abs(np.linalg.det(M[:, :2])))
     f = int(min(1/max(s, 1e-6), H, W)) if s < .5 else 1                    # whole factor of the area average
     if f > 1:

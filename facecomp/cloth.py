@@ -32,7 +32,11 @@ def mask_texture(
     look:dict, # `LOOK` with changes; pattern: plain, stripes, checks, plaid, dots, floral, camo or print
     T:int=96, # side, pixels, 2 or more
 ) -> np.ndarray: # float32 (T,T,3), ≥ 0: colour times shade of pleats, folds, seam, hem
-    "The cloth laid flat: colour and pattern times a painted relief. FacecompError for an unknown pattern. [C]"
+    "The cloth laid flat: colour and pattern times a painted relief. FacecompError for an unknown pattern or key, colours that aren't three numbers, a side below 2. [C]"
+    if lost := {*LOOK}^({*look}-{'name'}): raise FacecompError(f"A look has the keys of LOOK, all of them: dict(LOOK, color=…); {min(lost)!r} is missing or unknown.")
+    if T < 2 or not look['period'] > 0: raise FacecompError(f"T must be 2 or more and the period above 0, not {T} and {look['period']}.")
+    if bad := [k for k in ('color', 'color2', 'color3') if np.shape(look[k]) != (3,) or isinstance(look[k], str) or not 0 <= np.min(look[k]) <= np.max(look[k]) <= 1]: raise FacecompError(f"{bad[0]} must be three numbers in [0,1], not {look[bad[0]]!r}.")
+    look = {**look, **{k: look[k] if isinstance(look[k], np.ndarray) else np.float32(look[k]) for k in ('color', 'color2', 'color3')}}
     rng = np.random.default_rng(look['seed']); s, t, seam, hem, wire = _relief(T); k, p = look['pattern'], look['period']
     alb, third = look['color'].reshape(1, 1, 3), None
     if k != 'plain':

@@ -189,6 +189,7 @@ def posed_vertices(
 ) -> np.ndarray: # (B,V,3) float32 in the photo: x right, y down, z toward the viewer (up to a shift)
     "From 3DDFA's 62 numbers to vertices in the photo, as one matrix product for all faces. [R: 3DDFA]"
     params, roi = np.asarray(params, np.float32), np.asarray(roi, np.float32); B = len(params)
+    if params.ndim != 2 or params.shape[1] != 12+model.basis.shape[1]: raise FacecompError(f"These parameters {params.shape} belong to another face model: this one has {model.basis.shape[1]} directions, so (B,{12+model.basis.shape[1]}). 3DDFA's 62 go with load_bfm.")
     P = params[:, :12].reshape(B, 3, 4); S = (params[:, 12:] @ model.basis.T).reshape(B, -1, 3) + model.mean
     X = S @ P[:, :, :3].transpose(0, 2, 1) + P[:, None, :, 3]
     X = X*[1, -1, 1] + np.float32([-1, 120, -1]); s = ((roi[:, 2]-roi[:, 0])/120)[:, None, None]

@@ -11,7 +11,7 @@ import math
 from numbers import Real
 import cv2, numpy as np
 from .core import FacecompError, rng_for
-from .mask import TEST_MASKS, draw_mask, random_mask, _TEST, _paste
+from .mask import TEST_MASKS, draw_mask, random_mask, _TEST, _paste, face_points
 
 # %% ../nbs/12_occlude.ipynb #05164eff
 def _region(pic, L): # x0, y0, x1, y1 around the face; the whole picture if the face is outside
@@ -100,10 +100,7 @@ def occlude(
     if rng is not None and not isinstance(rng, np.random.Generator): raise FacecompError(f"rng must be a generator, as rng_for(0), not {rng!r:.40}.")
     if pic.dtype not in (np.uint8, np.float32, np.float64):
         raise FacecompError(f"The picture must be uint8, or float in [0,1], not {pic.dtype}.")
-    L = np.asarray(landmarks, np.float64)
-    if L.shape not in ((68, 2), (68, 3)): raise FacecompError(f"The landmarks must be (68,2) or (68,3), not {L.shape}.")
-    if not np.isfinite(L).all() or np.ptp(L[:, :2], axis=0).min() < 1:
-        raise FacecompError("The landmarks show no face: not finite, or all on one line.")
+    L = face_points(landmarks)
     if kind == 'random' and rng is not None:
         check_mix(mix, False); kind = list(mix)[rng.choice(len(mix), p=np.array(list(mix.values()))/sum(mix.values()))]
     kind = find_occluder(kind, False)

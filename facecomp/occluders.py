@@ -223,7 +223,7 @@ def draw_object(
     rng:np.random.Generator, # the chance: cut, colour, place, light
     what:str='eyeglasses', # 'eyeglasses', 'sunglasses', 'cup', 'scarf' or 'hand'
 ) -> tuple: # picture of the same type; alpha float32 (H,W) in [0,1], soft shadow included
-    "An object before the face, built in the head's frame, lit as the photo is lit. [P: the kinds; C: the drawing]"
+    "An object before the face, built in the head's frame, lit as the photo is lit. FacecompError for another `what`, and for landmarks that show no face. [P: the kinds; C: the drawing]"
     if what not in L2SFO[1:]: raise FacecompError(f"No object {what!r}: there are {', '.join(L2SFO[1:])}.")
     P, A, t = head_frame(landmarks)
     tone = _tone(pic, landmarks, rng) if what in ('cup', 'hand') else None

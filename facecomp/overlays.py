@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2, numpy as np
 from .core import FacecompError
 from .cloth import _hex
-from .mask import TEST_MASKS, _paste
+from .mask import TEST_MASKS, _paste, face_points
 from .occlude import OPENERS, find_occluder
 from .occluders import L2SFO
 
@@ -21,8 +21,8 @@ ANCHORS = ('mask_a', 'mask_b', 'mask_c', 'mask_d', 'mask_e', 'mask_f')  # a b c:
 def six_points(
     landmarks:np.ndarray, # (68,2) or (68,3), pixels
 ) -> tuple: # (6,2) float32 a…f on the face; degrees by which the nose leans off the face's axis, > 0 to the left of the picture
-    "Where MaskTheFace pins a mask: jaw at the nose tip and the lower lip, bridge of the nose, chin. [R: MaskTheFace; C: turned with the face]"
-    L = np.asarray(landmarks, np.float64)[:, :2]; l, r = L[36:42].mean(0), L[42:48].mean(0); o = (l+r)/2
+    "Where MaskTheFace pins a mask: jaw at the nose tip and the lower lip, bridge of the nose, chin. FacecompError for landmarks that show no face. [R: MaskTheFace; C: turned with the face]"
+    L = face_points(landmarks)[:, :2]; l, r = L[36:42].mean(0), L[42:48].mean(0); o = (l+r)/2
     x = (r-l)/max(np.linalg.norm(r-l), 1e-9); y = np.array([-x[1], x[0]]); Q = (L-o)@np.stack([x, y], 1)           # eyes level, origin between them
     down = lambda j, at: np.interp(at, np.maximum.accumulate(j[:, 1]), j[:, 0])
     left, right, nose, lip = Q[:9], Q[16:7:-1], np.linalg.norm(L[30]-L[27]), Q[55:60, 1].max()
