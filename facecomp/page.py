@@ -7,9 +7,10 @@ __all__ = ['NOTE', 'HOW', 'NAMES', 'NAMES_JS', 'CLOSE_JS', 'IN_SIGHT_JS', 'SAVE'
            'LAUNCH', 'name_weights', 'build_demo', 'main']
 
 # %% ../nbs/73_page.ipynb #079ebd8c
-import argparse, functools, html, inspect, json, os, signal, sys, tempfile
+import argparse, functools, html, inspect, json, os, secrets, signal, sys, tempfile
 from types import SimpleNamespace
 from pathlib import Path
+import numpy as np
 from PIL import Image
 from .core import FacecompError
 from .mask import TEST_MASKS
@@ -121,9 +122,14 @@ def _sorry(e): # a FacecompError, or a sentence, for the page
     import gradio as gr
     return gr.Error(html.escape(str(e), quote=False), print_exception=False, title='That did not work', duration=None)
 
+def _own(v): # each picture of an answer gets a file of its own: Gradio names files by what is in them, and would write one anew while it is being sent
+    if isinstance(v, np.ndarray): v = Image.fromarray(v)
+    if isinstance(v, Image.Image): v = v.copy(); v.info['answer'] = secrets.token_hex(8); return v
+    return type(v)(map(_own, v)) if type(v) in (tuple, list) else v
+
 def _on(desk, handler): # the handler at this desk, for Gradio
     def run(*args):
-        try: return handler(desk, *args)
+        try: return _own(handler(desk, *args))
         except FacecompError as e: raise _sorry(e) from None
     _, *rest = inspect.signature(handler).parameters.values()
     run.__name__, run.__signature__ = handler.__name__, inspect.Signature([p.replace(annotation=p.empty) for p in rest]); return run
