@@ -160,14 +160,14 @@ def run(a, root):
     plain = None if a.part == 'ours' else Plain(stage)
     if a.part:
         if a.part == 'plain': del stage
-        for n in range(2): (stage if a.part == 'ours' else plain).step(b, n)
+        for n in range(6 if gpu else 2): (stage if a.part == 'ours' else plain).step(b, n)
         print(json.dumps(torch.cuda.max_memory_allocated()/2**20 if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)); return
     name = torch.cuda.get_device_name() if gpu else f'CPU, {torch.get_num_threads()} thread(s)'
     print(f"{a.preset} {cfg.net.size}², batch {cfg.batch}, {'all losses' if a.all else 'losses of the preset'}, {name}; ours: {cfg.precision}, "
           f"{'channels last' if cfg.channels_last else 'contiguous'}, {'compiled' if cfg.compile else 'not compiled'}; fields {'on' if uses_fields(cfg) else 'off'}")
     loss, grad, value = compare(plain, stage, b); print(f'the same objective: {value:.4f}, they differ by {loss:.0e} (fp32), their gradients by {grad:.0e} (float64)')
     times = dict(ours=[], plain=[])
-    for _ in range(4 if gpu else 1): stage.step(b, 0); plain.step(b, 0)
+    for _ in range(6 if gpu else 1): stage.step(b, 0); plain.step(b, 0)
     for n in range(a.rounds):
         for who, how in (('ours', stage), ('plain', plain)): times[who].append(clock(lambda: how.step(b, n), dev))
     (ours, cpu), (slow, cpu_slow) = ([statistics.median(t[i] for t in times[k]) for i in (0, 1)] for k in ('ours', 'plain'))
@@ -180,9 +180,9 @@ def run(a, root):
         t = time.perf_counter(); batch = next(batches); got = time.perf_counter(); batch = move(batch); stage.step(batch, n); wait(dev); end = time.perf_counter()
         if n >= 3: whole += end-t; waited += got-t                      # the first steps start the workers
     print(f'with the loader ({max(1, cfg.workers)} worker(s)), {a.steps} steps: {cfg.batch*a.steps/whole:.1f} pictures/s, {100*waited/whole:.1f} % of the time spent waiting for data')
-    dtype = {'bf16': torch.bfloat16, 'fp16': torch.float16}.get(cfg.precision, torch.float32); eager, stage.net = stage.net, acc.unwrap_model(stage.raw)
+    dtype = {'bf16': torch.bfloat16, 'fp16': torch.float16}.get(cfg.precision, torch.float32); kept = stage.net, stage.recorded; stage.net, stage.recorded = acc.unwrap_model(stage.raw), None
     with FlopCounterMode(display=False) as count: stage.step(b, 0)
-    stage.net = eager; macs, best = count.get_total_flops()/2, rate(dev, dtype, n_by(gpu))
+    stage.net, stage.recorded = kept; macs, best = count.get_total_flops()/2, rate(dev, dtype, n_by(gpu))
     print(f'floor: {macs/1e9:.1f} G multiply-adds a step over {best/1e9:.0f} G/s ({n_by(gpu)}² matrix products, {str(dtype)[6:]}) = {1e3*macs/best:.0f} ms; ours takes {(ours if gpu else cpu)*best/macs:.1f} times that')
     print(f"peak memory: ours {peak['ours']:.0f} MB, plain {peak['plain']:.0f} MB"+('' if gpu else ' (whole process)'))
     if a.trace: print(trace(lambda: stage.step(b, 0), dev, a.trace))

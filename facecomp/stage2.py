@@ -20,7 +20,8 @@ from .adversarial import PatchDiscriminator
 from .identity import Embedder
 from .config import Config
 from .checkpoint import export_weights, start_from
-from .loop import Stage, learning_rate, load_scaler, optimise, scaler_state, update_ema
+from .graph import Recorded
+from .loop import Stage, gradients, learning_rate, load_scaler, optimise, scaler_state, update_ema
 
 # %% ../nbs/49_stage2.ipynb #aef0ddd6
 @torch.no_grad()
@@ -95,31 +96,42 @@ class CompletionTraining(Stage):
         if cfg.channels_last: self.raw.to(memory_format=torch.channels_last); loss.to(memory_format=torch.channels_last)
         if judge is not None and cfg.precision != 'float64': judge.fuse()
         self.loss_fn, net = loss, torch.compile(self.raw) if cfg.compile else self.raw
+        if cfg.compile: loss.structure, loss.texture = torch.compile(loss.structure), torch.compile(loss.texture)
         self.net, self.opt = acc.prepare(net, torch.optim.Adam(self.raw.parameters(), cfg.lr, betas=cfg.betas, fused=True))
         self.net.train(); self.ema = copy.deepcopy(self.raw).requires_grad_(False)
-        if self.disc is None: return
-        if cfg.precision == 'float64': self.disc.double()
-        opt = torch.optim.Adam(self.disc.parameters(), cfg.lr_disc, betas=cfg.betas_disc, fused=True)
-        self.judge, self.opt_disc = acc.prepare(self.disc.train(), opt)
+        if self.disc is not None:
+            if cfg.precision == 'float64': self.disc.double()
+            opt = torch.optim.Adam(self.disc.parameters(), cfg.lr_disc, betas=cfg.betas_disc, fused=True)
+            self.judge, self.opt_disc = acc.prepare(self.disc.train(), opt)
+        one = cfg.graph and acc.device.type == 'cuda' and acc.num_processes == cfg.accumulate == 1 and acc.scaler is None
+        self.recorded = Recorded(self.gradients, [*self.raw.parameters(), *(self.disc.parameters() if self.disc is not None else ())]) if one else None
 
     def lr(self, n): c = self.cfg; return learning_rate(n, c.lr, c.steps, c.schedule, c.warmup)
     def complete(self, b):
         x = b['x'].contiguous(memory_format=torch.channels_last) if self.cfg.channels_last else b['x']
         return self.net(x)
-    def step(self, batch, n):
-        c = self.cfg; parts = [{k: v[i] for k, v in batch.items()} for i in torch.arange(len(batch['x'])).chunk(c.accumulate)]
-        for g in self.opt.param_groups: g['lr'] = self.lr(n)
-        painted, once = [], self.disc is not None and c.accumulate == 1               # one look of the judge for both steps; in parts, their graphs would fill the memory
+    def painter(self, painted, once): # -> the loss of a part; what it painted goes into painted, with the judge's scores if it looks once
         def paint(b):
             out, kept = self.complete(b), [] if once else None; loss = self.loss_fn(out, b, self.judge if once else self.disc, kept=kept)
             painted.append((Completion([p.detach() for p in out.pictures], [], [], []), b, *(kept or []))); return loss
+        return paint
+    def gradients(self, batch): # painter's and judge's at once: what is recorded on a GPU
+        painted, once = [], self.disc is not None
+        with parametrize.cached() if once else contextlib.nullcontext():
+            found = [gradients(self.acc, self.net, [batch], self.painter(painted, once))]
+            return found+[gradients(self.acc, self.judge, painted, lambda pb: self.loss_fn.discriminator(self.judge, *pb))] if once else found
+    def step(self, batch, n):
+        c = self.cfg; made = [dict(found=f) for f in self.recorded(batch)] if self.recorded else [{}, {}]
+        parts = [] if self.recorded else [{k: v[i] for k, v in batch.items()} for i in torch.arange(len(batch['x'])).chunk(c.accumulate)]
+        for g in self.opt.param_groups: g['lr'] = self.lr(n)
+        painted, once = [], self.disc is not None and c.accumulate == 1               # one look of the judge for both steps; in parts, their graphs would fill the memory
         with parametrize.cached() if once else contextlib.nullcontext():              # both of its calls under the same norm
-            loss, norm, terms, good = optimise(self.acc, self.net, self.opt, parts, paint, c.clip)
+            loss, norm, terms, good = optimise(self.acc, self.net, self.opt, parts, self.painter(painted, once), c.clip, **made[0])
             if good: update_ema(self.ema, self.raw, min(c.ema, (n+1)/(10+n)))
             if self.disc is None or not good: return loss, norm, terms, good
             for g in self.opt_disc.param_groups: g['lr'] = learning_rate(n, c.lr_disc, c.steps, c.schedule_disc or c.schedule, c.warmup)
             judge = lambda pb: self.loss_fn.discriminator(self.judge, *pb)
-            _, _, more, learnt = optimise(self.acc, self.judge, self.opt_disc, painted, judge, c.clip)
+            _, _, more, learnt = optimise(self.acc, self.judge, self.opt_disc, painted, judge, c.clip, **made[1])
         return loss, norm, terms | more, good and learnt                            # a judge that can't learn ends the run as a painter would
 
     def state(self):
