@@ -12,7 +12,7 @@ import ast, csv, functools, hashlib, inspect, json, sys, warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 import torch
-from .core import FacecompError, atomic
+from .core import FacecompError, atomic, bundled
 from .config import Config
 from .networks import NetConfig
 from .daf import CompletionNet
@@ -157,7 +157,7 @@ def _write(path, tensors, meta): # safetensors, whole or not at all
 def _read(path, name):
     "Header and tensors of a weights file"
     from safetensors import safe_open
-    path = Path(path); path = path/name if path.is_dir() else path
+    path = Path(bundled(path)); path = path/name if path.is_dir() else path
     if not path.exists(): raise FacecompError(f"There are no weights at {path}.")
     try:
         with safe_open(str(path), 'pt') as f:

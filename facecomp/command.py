@@ -99,7 +99,7 @@ def complete_main(argv=None):
     p = argparse.ArgumentParser('facecomp-complete', description='Complete the occluded faces in pictures. The network finds by itself what covers a face. Known pixels stay as they are.')
     p.add_argument('inputs', nargs='+', metavar='IN', help='pictures, or folders of pictures (with their subfolders)')
     p.add_argument('-o', '--out', required=True, help='a file for one picture, else a folder (results are PNG there)')
-    p.add_argument('--weights', help='weights file, folder, .onnx file, or user/name on the Hugging Face Hub; the bundled ones by default')
+    p.add_argument('--weights', help='small or base (bundled: for 128², and for 256², sharper), weights file, folder, .onnx file, or user/name on the Hugging Face Hub; small by default')
     p.add_argument('--landmarks', help='landmarks of whole photos, .npz or .csv; without it faces are looked for, and small square pictures with a face in its place are taken as aligned crops')
     p.add_argument('--align', default='auto', choices=['auto', 'crop', 'detect', 'field'], help='crop: every picture is an aligned crop; detect: look for faces with face-alignment; field: with the predicted field')
     p.add_argument('--faces', default='all', choices=['all', 'largest'], help='which of the faces found')

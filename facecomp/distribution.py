@@ -206,7 +206,7 @@ def main(argv=None):
     "facecomp-eval fid: FID, precision, recall, realism."
     p = argparse.ArgumentParser('facecomp-eval fid', description=
                                 'Distance of completions to the untouched test photos: FID, precision, recall, F1, realism, for each of nine masks, then averaged.')
-    p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', nargs='+', action=Several, metavar='RUN', help='weights file or folder; the bundled ones by default. NAME=RUN NAME=RUN …: several methods, in one table')
+    p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', nargs='+', action=Several, metavar='RUN', help='weights file or folder, or small or base (bundled: for 128² and 256²); small by default. NAME=RUN NAME=RUN …: several methods, in one table')
     p.add_argument('--out', default='runs/fid', help='folder for fid.csv, fid.tex and the features; run again to resume')
     p.add_argument('--features', default='inception', choices=['inception', 'pytorch-fid', 'vgg'], help="pytorch-fid: Inception with pictures resized as there; vgg: fc2, as precision and recall were defined (no FID then)")
     p.add_argument('--file', default='auto', help="the features' weights: a file, or the official download (default)")

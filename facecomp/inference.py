@@ -80,7 +80,7 @@ class FaceCompleter:
 
     @classmethod
     def from_pretrained(cls,
-        path:str|Path=None, # weights file, folder with weights.safetensors, .onnx file, or 'user/name' on the Hugging Face Hub; the bundled ones by default
+        path:str|Path=None, # 'small' or 'base' (bundled, for 128² and 256²; 'small' by default), weights file, folder with weights.safetensors, .onnx file, or 'user/name' on the Hugging Face Hub
         device:str='auto', # 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1' …
         finder:str|Path='auto', # weights that look for faces: 'auto', the bundled ones; a file or folder; None: those of path
     ):

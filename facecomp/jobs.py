@@ -10,7 +10,7 @@ __all__ = ['METHODS_FROM', 'SEVERAL', 'known_by', 'Known', 'same_job', 'mask_nam
 import argparse, functools, hashlib, importlib, json, os, re
 from pathlib import Path
 import numpy as np, torch
-from .core import ASSETS, FacecompError, atomic
+from .core import FacecompError, atomic, bundled
 from .mask import TEST_MASKS
 from .overlays import each_occluder
 from .prepared import PreparedFaces
@@ -82,10 +82,10 @@ METHODS_FROM = 'facecomp.contest' # a later notebook: who reads the weights of t
 
 def net_for(
     faces:PreparedFaces, # the set that shall be completed
-    weights:str|Path=None, # weights file or folder; the bundled ones by default
+    weights:str|Path=None, # weights file or folder, or small or base (bundled: for 128² and 256²); small by default
 ) -> tuple: # network in eval mode, ours or a compared method's, path of its file
     "Weights that fit a prepared set in size and alignment; FacecompError if they don't. [C]"
-    file = Path(ASSETS/'weights.safetensors' if weights is None else weights); file = file/'weights.safetensors' if file.is_dir() else file
+    file = Path(bundled(weights)); file = file/'weights.safetensors' if file.is_dir() else file
     net, info = importlib.import_module(METHODS_FROM).load_method(file)
     if info['net']['size'] != faces.size: raise FacecompError(f"The weights are for {info['net']['size']}² pictures, {faces.root} holds {faces.size}².")
     if info['convention']['name'] != faces.convention['name']:

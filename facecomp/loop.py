@@ -202,7 +202,7 @@ def run_stage(
         cut_log(out/'log.csv', start)
         if cfg.tensorboard: board = _tensorboard(out, start)
     batches = StepBatches(len(stage.dataset), stage.batch, cfg.seed, start, stage.steps, acc.process_index, acc.num_processes)
-    loader = DataLoader(stage.dataset, batch_sampler=batches, num_workers=cfg.workers, pin_memory=acc.device.type == 'cuda')
+    loader = DataLoader(stage.dataset, batch_sampler=batches, num_workers=cfg.workers, worker_init_fn=_alone, pin_memory=acc.device.type == 'cuda')
     bar = tqdm(total=stage.steps, initial=start, disable=not (progress and main), desc=stage.label, unit='step')
     seen, t0, early, terms, skipped, due = 0, time.time(), True, {}, 0, False
     code, made = code_of(type(stage)), made_on(acc.device, acc.num_processes)
@@ -240,6 +240,9 @@ def run_stage(
     if main: stage.finish(out)
     acc.wait_for_everyone()
     return dict(step=stage.steps, bad=bad, best=best, pictures_s=seen/max(1e-9, time.time()-t0), **{k: v.item() for k, v in terms.items()})
+
+def _alone(worker): # a process that loads keeps to its core: OpenCV would start a thread a core in each of them
+    import cv2; cv2.setNumThreads(1)
 
 def _finite(v): # every number in a nested state
     if torch.is_tensor(v): return not v.is_floating_point() or bool(torch.isfinite(v).all())

@@ -72,7 +72,7 @@ def _train_split(data): # None without one, as in LFW
 @torch.no_grad()
 def evaluate(
     data:str|Path, # prepared set with a test split
-    weights:str|Path=None, # weights file or folder; the bundled ones by default
+    weights:str|Path=None, # weights file or folder, or small or base (bundled: for 128² and 256²); small by default
     out:str|Path='runs/eval', # folder: pictures.csv (a line a picture and method), quality.csv, quality.tex
     masks:tuple=TEST_MASKS, # occluders, see mask_names
     limit:int=None, # only the first so many faces
@@ -210,7 +210,7 @@ def main(argv=None):
                    'field: error of the predicted dense field; fid: FID, precision, recall, realism; verify: who is it?; templates: the same for templates of several photos (IJB-C); occluders: six objects before the face; '
                    'real: masked photos without a truth; ablation: what each part is worth, trained anew; comparison: several methods side by side; timing: milliseconds (each has its own --help)')
     p.add_argument('--data', required=True, help='prepared set')
-    p.add_argument('--weights', help='weights file or folder; the bundled ones by default')
+    p.add_argument('--weights', help='weights file or folder, or small or base (bundled: for 128² and 256²); small by default')
     p.add_argument('--out', help='folder for quality.csv and .tex, or field.csv and .tex, beside what each picture scored: runs/eval, or runs/field, by default; run again to resume')
     p.add_argument('--limit', type=number_from(1), help='so many faces, spread over the test set')
     lpips_option(p); p.add_argument('--device', default='auto', help='auto, cpu, cuda'); masks_option(p)

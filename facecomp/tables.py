@@ -29,7 +29,7 @@ def _num(v, d): return '–' if v is None or math.isnan(v) else f'{v:.{d}f}'
 def evaluate_occluders(
     data:str|Path, # prepared set with a test split
     features=None, # for FID: 'inception' or a callable (B,3,S,S) → (B,D); without it no FID
-    weights:str|Path=None, # weights file or folder; the bundled ones by default
+    weights:str|Path=None, # weights file or folder, or small or base (bundled: for 128² and 256²); small by default
     out:str|Path='runs/occluders', # folder: pictures.csv, quality.csv, occluders.csv, occluders.tex
     masks:tuple=L2SFO, # occluders, see mask_names
     limit:int=None, # so many faces, spread over the test set
@@ -78,7 +78,7 @@ def occluder_table(
 def evaluate_pairs(
     data:str|Path, # prepared set with occluded pictures and their truths in the test split (L2SFO)
     features=None, # for FID: 'inception' or a callable (B,3,S,S) → (B,D); without it no FID
-    weights:str|Path=None, # weights file or folder; the bundled ones by default
+    weights:str|Path=None, # weights file or folder, or small or base (bundled: for 128² and 256²); small by default
     out:str|Path='runs/pairs', # folder: scores, features, occluders.csv, occluders.tex
     limit:int=None, # so many pairs, spread over the set
     with_lpips:bool|str|Path=True, # LPIPS needs AlexNet; or the file of its weights, see lpips_net
@@ -116,7 +116,7 @@ def evaluate_real(
     data:str|Path, # prepared set of masked photos; all splits of it, rows with masked=0 left out
     reference:str|Path, # prepared set of bare faces with a test split
     features, # 'inception', 'vgg' (then without FID), or a callable (B,3,S,S) in [0,1] → (B,D)
-    weights:str|Path=None, # weights file or folder; the bundled ones by default
+    weights:str|Path=None, # weights file or folder, or small or base (bundled: for 128² and 256²); small by default
     out:str|Path='runs/real', # folder: completed pictures, features, real.csv, real.tex
     limit:int=None, # so many masked photos, spread over the set
     references:int=None, # faces of the reference; as many as masked photos by default
@@ -194,7 +194,7 @@ def real_sheet(
 # %% ../nbs/64_tables.ipynb #c9fd89fb
 def _parser(table, about, file, **several):
     p = argparse.ArgumentParser(f'facecomp-eval {table}', description=about)
-    p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', metavar='RUN', help='weights file or folder; the bundled ones by default'+('. NAME=RUN NAME=RUN …: several methods, in one table and one sheet' if several else ''), **several)
+    p.add_argument('--data', required=True, help='prepared set'); p.add_argument('--weights', metavar='RUN', help='weights file or folder, or small or base (bundled: for 128² and 256²); small by default'+('. NAME=RUN NAME=RUN …: several methods, in one table and one sheet' if several else ''), **several)
     p.add_argument('--out', default=f'runs/{table}', help=f'folder for {table}.csv, {table}.tex and what they are made from; run again to resume'); p.add_argument('--limit', type=number_from(1), help='so many pictures, spread over the set')
     p.add_argument('--file', default='auto', help=file); lpips_option(p)
     p.add_argument('--sheet', type=int, default=0, metavar='N', help='also save N results, not chosen by hand, as sheet.png')

@@ -198,7 +198,7 @@ def main(argv=None):
                                 "LFW's pairs: the first picture untouched; the second untouched, under each of nine masks, and completed.")
     p.add_argument('--data', required=True, help='prepared LFW (data_scripts/prepare.py lfw)')
     p.add_argument('--embedder', required=True, help=f"'dlib', FILE or NAME:FILE (TorchScript, ONNX, LightCNN-29 v2) with NAME one of {', '.join(INPUTS)}")
-    p.add_argument('--weights', nargs='+', action=Several, metavar='RUN', help='weights file or folder; the bundled ones by default. NAME=RUN NAME=RUN …: several methods, in one table and one figure')
+    p.add_argument('--weights', nargs='+', action=Several, metavar='RUN', help='weights file or folder, or small or base (bundled: for 128² and 256²); small by default. NAME=RUN NAME=RUN …: several methods, in one table and one figure')
     p.add_argument('--out', default='runs/verify', help='folder for verification.csv and .tex, the ROC curves, scores and vectors; run again to resume')
     p.add_argument('--limit', type=number_from(1), help='only so many pairs, evenly over the folds')
     p.add_argument('--draws', type=number_from(0), default=1000, help='of the bootstrap; 0 leaves the intervals out'); masks_option(p); p.add_argument('--device', default='auto', help='auto, cpu, cuda')

@@ -11,7 +11,7 @@ from urllib.parse import urlparse
 from urllib.request import getproxies
 from pathlib import Path
 import torch, torch.nn.functional as F
-from .core import ASSETS, FacecompError, atomic
+from .core import ASSETS, FacecompError, atomic, bundled
 from .daf import Completion, CompletionNet
 from .checkpoint import load_weights, export_weights
 from .config import config_from_dict
@@ -116,14 +116,12 @@ def export_onnx(
 
 # %% ../nbs/69_weights.ipynb #cf6905fb
 def open_network(
-    path:str|Path=None, # weights file, folder with weights.safetensors, .onnx file, or 'user/name' on the Hugging Face Hub; the bundled ones by default
+    path:str|Path=None, # 'small' or 'base' (bundled, for 128² and 256²; 'small' by default), weights file, folder with weights.safetensors, .onnx file, or 'user/name' on the Hugging Face Hub
 ) -> tuple: # CompletionNet or OnnxNet; info, as load_weights gives it
     "Weights from wherever they are; FacecompError if they are missing, damaged, not what their config.json says, or can't be fetched. [C]"
     if path is not None and str(path).endswith('.onnx'): net = OnnxNet(path); return net, net.info
-    if path is None:
-        path = ASSETS/'weights.safetensors'
-        if not path.exists(): raise FacecompError(f"The bundled weights are missing ({path}): install facecomp again, or name other weights (--weights).")
-    elif not Path(path).exists() and re.fullmatch(r'[\w.-]+/[\w.-]+', str(path)) and not str(path).startswith('.'):
+    path = bundled(path)
+    if not Path(path).exists() and re.fullmatch(r'[\w.-]+/[\w.-]+', str(path)) and not str(path).startswith('.'):
         path = _from_hub(str(path))
     file = Path(path)/'weights.safetensors' if Path(path).is_dir() else Path(path)
     if file.is_file(): _check_hash(file, file.with_name('config.json'))
