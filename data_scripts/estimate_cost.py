@@ -199,6 +199,9 @@ def check():
     row('bundled run, stage 2, batch 64: a step', 66, 1e3*run.seconds(64), 'ms', 'the constants are from here'); row('the same, batch 128', 106, 1e3*run.seconds(128), 'ms', 'and from here')
     row('all losses at 3 scales, batch 64: a step', 86, 1e3*all_.seconds(64), 'ms', 'compiled; counted without'); row('the same, written plainly in float32', 125, 1e3*slow.seconds(64), 'ms')
     row('all losses at 3 scales, batch 64: memory', 7.4, all_.memory(64)/GB, 'GB', 'compiled; counted without'); row('the same, written plainly in float32', 13.6, slow.memory(64)/GB, 'GB')
+    row('bundled run, stage 2, batch 128: memory', 9.3, run.memory(128)/GB, 'GB')
+    big = costs(config_from_dict(json.loads((Path(__file__).parent.parent/'nbs'/'logs'/'base.json').read_text())), 2)[0]['bf16']
+    row('the `base` weights, 256², batch 64: a step, recorded', 166, 1e3*big.seconds(64), 'ms', 'compiled 107'); row('the same: memory', 18.1, big.memory(64)/GB, 'GB', 'compiled 12.4')
     row('stage 1, batch 128, K 65,536: a step without data', 7, 1e3*wide.seconds(128), 'ms', 'before logits were written once'); row('bundled run, stage 1, 15 processes: pairs a second', 1282, min(draws, 128/first.seconds(128)), '', 'waits for its data')
 
 
