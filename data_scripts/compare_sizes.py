@@ -58,17 +58,18 @@ def main(argv=None):
         nets = {n: open_network(f)[0].to(a.device).eval() for n, f in (w.split('=', 1) for w in a.weights)}
         res = compare(a.data, nets, a.at, a.limit, a.device, not a.no_lpips)
     except FacecompError as e: sys.exit(f'compare_sizes: {e}')
-    first, rows = next(iter(res.values())), []
+    (base, first), rows = next(iter(res.items())), []
     for name, s in res.items():
         row = dict(network=name, size=nets[name].cfg.size, judged_at=a.at, pictures=len(s['psnr']))
         for m in METRICS:
             if m not in s: continue
-            v, low, high = paired_interval(first[m][:, None], s[m][:, None]); row |= {m: np.nanmean(s[m])} | ({f'{m}_gain': v, f'{m}_low': low, f'{m}_high': high} if s is not first else {})
+            v, low, high = paired_interval(first[m][:, None], s[m][:, None]); row[m] = np.nanmean(s[m])
+            if s is not first: row |= {f'{m}-{base}': v, f'{m}-{base}_low': low, f'{m}-{base}_high': high}
         rows.append(row)
     shown = [m for m in METRICS if m in rows[0]]; digits = lambda m: 2 if 'psnr' in m else 4
     print('| network | '+' | '.join(METRICS[m] for m in shown)+' |\n'+'|---'*(1+len(shown))+'|')
     for r in rows:
-        print(f"| {r['network']} ({r['size']}²) | "+' | '.join(f"{r[m]:.{digits(m)}f}"+(f" ({r[m+'_gain']:+.{digits(m)}f}, {r[m+'_low']:+.{digits(m)}f} to {r[m+'_high']:+.{digits(m)}f})" if m+'_gain' in r else '') for m in shown)+' |')
+        print(f"| {r['network']} ({r['size']}²) | "+' | '.join(f"{r[m]:.{digits(m)}f}"+(f" ({r[d]:+.{digits(m)}f}, {r[d+'_low']:+.{digits(m)}f} to {r[d+'_high']:+.{digits(m)}f})" if (d := f'{m}-{base}') in r else '') for m in shown)+' |')
     if a.out:
         with atomic(Path(a.out)) as path, path.open('w', newline='') as f:
             w = csv.DictWriter(f, list(rows[-1])); w.writeheader(); w.writerows({k: f'{v:.6f}' if isinstance(v, float) else v for k, v in r.items()} for r in rows)

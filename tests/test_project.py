@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIB, NBS = ROOT/'facecomp', ROOT/'nbs'
 
 # A module may import those to its left only.
-ORDER = 'core mesh head faces align cloth mask occlude occluders overlays fetch photos prepared sets samples pack siamese networks daf field fit losses adversarial identity objective config checkpoint loop stage1 stage2 trainer methods judges terms rivals setups contest jobs metrics quality roc verification templates inception distribution tables ablation comparison ranking timing photofile hole find blend place weights inference command demo squares handlers page'.split()
+ORDER = 'core mesh head faces align cloth mask occlude occluders overlays fetch photos prepared sets samples pack siamese networks daf field fit losses adversarial identity objective config checkpoint graph loop stage1 stage2 trainer methods judges terms rivals setups contest jobs metrics quality roc verification templates inception distribution tables ablation comparison ranking timing photofile hole find blend place weights inference command demo squares handlers page'.split()
 DIRECTIVES = {'default_exp', 'export', 'exporti', 'hide', 'eval:', 'cuda', 'slow'}
 HEAVY = 'gradio face_alignment onnxruntime fastcore nbdev execnb IPython ipywidgets pytest'.split()
 MAX_NOTEBOOK = 1_500_000 # bytes
