@@ -169,6 +169,15 @@ def test_examples_are_made_anew(examples, tmp_path):
 def test_names_of_weights():
     assert name_weights(['a/weights.safetensors', 'b/weights.safetensors', 'a', 'x.onnx', 'u/y']) == ['a', 'b', 'a (2)', 'x', 'y']
 
+def test_both_bundled_networks_are_offered(monkeypatch):
+    "The small one first, with a line on what each is good for"
+    seen = {}
+    def stop(nets): seen.update(nets); raise FacecompError('enough')
+    with monkeypatch.context() as m: m.setattr('facecomp.page.build_demo', stop); pytest.raises(SystemExit, main, ['--device', 'cpu']).match('enough')
+    assert [(n, c.size) for n, c in seen.items()] == [('small', 128), ('base', 256)]
+    for nets, there in ((seen, True), ({'mine': seen['small'], 'base': seen['base']}, False)):
+        box, = (c['props'] for c in build_demo(nets).get_config_file()['components'] if c['props'].get('elem_id') == 'weights'); assert box['visible'] and box['value'] == [*nets][0] and bool(box.get('info')) == there
+
 def test_command_says_what_is_wrong(tmp_path, capsys):
     for args, why in ((['--weights', str(tmp_path/'none')], 'no weights'), (['--device', 'abacus'], 'device')):
         with pytest.raises(SystemExit) as e: main(args)

@@ -164,6 +164,32 @@ def test_sheet_of_portraits(tmp_path, capsys):
     with pytest.raises(SystemExit, match='NAME=WEIGHTS'): script.main([str(weights), '-o', str(tmp_path/'no.png')])
     assert not (tmp_path/'no.png').exists()
 
+def script(name):
+    file = Path(__file__).resolve().parent.parent/'data_scripts'/f'{name}.py'; spec = importlib.util.spec_from_file_location(name, file); module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module); return module
+
+class Same(torch.nn.Module): # gives back what it is given
+    def __init__(self, size): super().__init__(); self.cfg = type('Cfg', (), dict(size=size))
+    def forward(self, x): from facecomp.daf import Completion; assert x.shape[-1] == self.cfg.size; return Completion([x], [], [], [])
+
+def test_sizes_beside_each_other(sets, tmp_path, monkeypatch, capsys):
+    "Each network gets the photo at its own size and is judged at the one asked for, by hand"
+    sizes = script('compare_sizes'); res = sizes.compare(sets/'bare_set', dict(whole=Same(128), half=Same(64)), 128, 3, with_lpips=False)
+    ds = TestFaces(PreparedFaces(sets/'bare_set', 'test')); items = [ds[i*9+i % 9] for i in (0, 5, 11)]; x, y, v = (torch.stack([d[k] for d in items]) for k in ('x', 'y', 'valid'))
+    assert np.allclose(res['whole']['psnr'], psnr(x, y, v), atol=1e-4)
+    small = torch.nn.functional.interpolate(torch.nn.functional.interpolate(x, (64, 64), mode='area'), (128, 128), mode='bicubic', align_corners=False).clamp(0, 1)
+    assert np.allclose(res['half']['psnr'], psnr(small, y, v), atol=1e-4) and (res['half']['psnr'] != res['whole']['psnr']).all()
+    equal = sizes.compare(sets/'bare_set', dict(whole=Same(128), half=Same(64)), 64, 3, with_lpips=False)      # shrunk before or after: area averages are the same
+    assert np.allclose(equal['whole']['psnr'], equal['half']['psnr'], atol=1e-4) and {'psnr', 'ssim', 'psnr_hole'} == {*equal['half']}
+    monkeypatch.setattr(sizes, 'open_network', lambda f: (Same(int(f)), {}))
+    sizes.main([str(sets/'bare_set'), 'whole=128', 'half=64', '--no-lpips', '--limit', '3', '--out', str(tmp_path/'s.csv')]); said = capsys.readouterr().out
+    first, second = csv.DictReader((tmp_path/'s.csv').open()); assert first['psnr-whole'] == '' and float(second['psnr-whole']) == pytest.approx((res['half']['psnr']-res['whole']['psnr']).mean(), abs=1e-5) and '| half (64²) |' in said
+    for bad in (['whole=128'], ['whole=128', '64'], ['a=128', 'a=64'], ['a=64', 'b=128', '--at', '256'], ['a=64', 'b=256', '--at', '64']):
+        with pytest.raises(SystemExit, match='compare_sizes: '): sizes.main([str(sets/'bare_set'), *bad, '--no-lpips', '--limit', '2'])
+
+def test_a_bench_without_a_gpu(monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False); monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent/'data_scripts'))
+    with pytest.raises(SystemExit, match='bench_graph: there is no GPU'): script('bench_graph').main([])
+
 def test_two_methods_on_real_masks(sets, tmp_path, monkeypatch, capsys):
     "One table and one sheet; broken off within the second method it goes on there"
     class Crude(torch.nn.Module): # stands in for Inception
