@@ -2,7 +2,7 @@
 
 python data_scripts/bench_step.py [--preset small] [--data PREPARED] [--all] [--rounds 8] [--steps 30] [--threads 1] [--device cpu|cuda] [--trace N] [--set key=value …]
 
-Ours: the trainer's own step with the preset's settings (bf16 where the machine has it, channels last, fused Adam; on a GPU compiled), VGG once a picture, the truth without gradient,
+Ours: the trainer's own step with the preset's settings (bf16 where the machine has it, channels last, fused Adam; on a GPU compiled and recorded), VGG once a picture, the truth without gradient,
 the embedder's batch norms folded into its convolutions.
 Plain: fp32, contiguous, not compiled, every loss with its own resizing and its own VGG or embedder passes, the judge asked one layer at a time.
 VGG and the embedder are frozen in both. Both losses are compared first, in fp32, and their gradients, in float64. Also: pictures/s, share of the time the step waits for

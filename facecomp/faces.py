@@ -213,12 +213,14 @@ def procedural_face(
     expression:dict=None, # some of EXPRESSION → amount, -0.5…1; {} is the neutral face
     aligned:bool=True, # eye centre at (63.5,40) and mouth centre at (63.5,88) of 128; False: any place, size and roll
 ) -> Face:
-    "A made-up face whose landmarks and dense field are known exactly; the same arguments give the same face. FacecompError for a size below 8, a seed below 0, or an unknown expression. [C]"
+    "A made-up face whose landmarks and dense field are known exactly; the same arguments give the same face. FacecompError for a size below 8, a seed below 0, an unknown expression, and amounts and angles that can't be. [C]"
     who = seed if identity is None else identity
     if size < 8 or min(seed, who) < 0:
         raise FacecompError(f"size must be ≥ 8, seed and identity ≥ 0; they are {size}, {seed}, {who}.")
     if expression is not None and not isinstance(expression, dict): raise FacecompError(f"expression is a dictionary, as dict(open=.5), not {expression!r:.40}.")
     if other := set(expression or ())-set(EXPRESSION): raise FacecompError(f"expression knows {', '.join(EXPRESSION)}, not {', '.join(sorted(other))}.")
+    if bad := {k: v for k, v in {**(expression or {}), 'yaw': yaw, 'pitch': pitch, 'roll': roll}.items() if v is not None and not (isinstance(v, (int, float, np.number)) and np.isfinite(v) and (k not in EXPRESSION or -.5 <= v <= 1))}:
+        k, v = next(iter(bad.items())); raise FacecompError(f"{k} must be {'an amount from -0.5 to 1' if k in EXPRESSION else 'a number of degrees'}, not {v!r}.")
     p, q = _person(who), _scene(seed); ex = q['expression'] if expression is None else [expression.get(k, 0) for k in EXPRESSION]
     angles = np.radians([q[k] if a is None else a for k, a in (('yaw', yaw), ('pitch', pitch), ('roll', roll))])
     X, N, L, A, t = _geometry(p, q, ex, angles, size, aligned)
