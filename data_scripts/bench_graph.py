@@ -1,6 +1,6 @@
-"""A step of stage 2 on a GPU: kernel by kernel, recorded as one CUDA graph, and compiled as well.
+"""A step of stage 2 on a GPU: kernel by kernel, recorded as one CUDA graph (contiguous, or with cuDNN's own search for the fastest algorithm), and compiled as well.
 
-    python data_scripts/bench_graph.py [--presets small base] [--batch 128 64] [--ways eager graph compiled] [--steps 10] [--data PREPARED]
+    python data_scripts/bench_graph.py [--presets small base] [--batch 128 64] [--ways eager graph contiguous search compiled] [--steps 10] [--data PREPARED]
 
 All losses, in bf16, on drawn faces unless --data names a set of the preset's size. Printed: milliseconds a step, of the graph alone, pictures/s, seconds until the seventh step
 (compiling included), peak memory, and the first six losses, which should be alike. Needs a GPU; FACECOMP_DATA for the embedder and VGG.
@@ -15,7 +15,7 @@ from facecomp.loop import make_accelerator, settle
 from facecomp.prepared import PreparedFaces
 from facecomp.stage2 import CompletionTraining
 
-WAYS = dict(eager=['compile=false', 'graph=false'], graph=['compile=false', 'graph=true'], contiguous=['compile=false', 'graph=true', 'channels_last=false'], compiled=['compile=true', 'graph=true'])
+WAYS = dict(eager=['compile=false', 'graph=false'], graph=['compile=false', 'graph=true'], contiguous=['compile=false', 'graph=true', 'channels_last=false'], search=['compile=false', 'graph=true'], compiled=['compile=true', 'graph=true'])
 LOSSES = ['loss.texture_layers=[1,2]', 'loss.texture_crop=0', 'loss.perceptual_weight=0.25', 'loss.style_weight=50', 'loss.uv_weight=0.1', 'loss.identity_weight=0.1', 'loss.identity=auto', 'loss.identity_layers=[1]',
           'loss.adversarial_weight=0.02', 'loss.adversarial_layers=[1]', 'precision=bf16', 'val_every=0']
 
@@ -29,7 +29,7 @@ def timed(f, n):
 
 def one(name, way, batch, data, steps):
     "A line of the table, and the first losses"
-    start = time.time(); torch.cuda.reset_peak_memory_stats(); cfg = settle(override(preset(name), [f'batch={batch}', *LOSSES, *WAYS[way]]))
+    torch.backends.cudnn.benchmark = way == 'search'; start = time.time(); torch.cuda.reset_peak_memory_stats(); cfg = settle(override(preset(name), [f'batch={batch}', *LOSSES, *WAYS[way]]))
     stage = CompletionTraining(cfg, PreparedFaces(data, 'train'), acc := make_accelerator(cfg)); k = len(stage.dataset)
     b = {n: v.to(acc.device) for n, v in torch.utils.data.default_collate([stage.dataset[0, i % k] for i in range(batch)]).items()}
     losses = [float(stage.step(b, n)[0]) for n in range(6)]; stage.step(b, 6); torch.cuda.synchronize(); warm = time.time()-start

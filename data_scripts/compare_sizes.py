@@ -11,9 +11,10 @@ import numpy as np, torch, torch.nn.functional as F
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 from facecomp.comparison import paired_interval
-from facecomp.core import FacecompError, atomic, masked_resize
+from facecomp.core import FacecompError, atomic, masked_resize, pick_device
+from facecomp.jobs import number_from
 from facecomp.metrics import lpips_net
-from facecomp.prepared import PreparedFaces, TestFaces
+from facecomp.prepared import PreparedFaces, TestFaces, spread_over, turns
 from facecomp.quality import picture_scores
 from facecomp.weights import open_network
 
@@ -35,10 +36,10 @@ def shrink(b, size):
 @torch.no_grad()
 def compare(data, nets, at, limit=None, device='cpu', with_lpips=True, batch=8):
     "Scores of every picture: name → metric → (N,)"
-    faces = PreparedFaces(data, 'test'); tests = TestFaces(faces); k, n = len(tests.masks), min(limit or len(faces), len(faces))
+    faces = PreparedFaces(data, 'test'); tests = TestFaces(faces); k = len(tests.masks)
     if at > faces.size: raise FacecompError(f"The set has {faces.size}²: --at can't be {at}.")
-    picked = np.linspace(0, len(faces)-1, n).astype(int) if n < len(faces) else np.arange(n); out = {name: {} for name in nets}; lp = lpips_net(with_lpips).to(device) if with_lpips else None
-    for b in tqdm(DataLoader(Subset(tests, [int(i)*k+int(i) % k for i in picked]), batch), desc='compare', unit='batch'):
+    picked = spread_over(len(faces), limit); mask = turns(picked, k); out = {name: {} for name in nets}; lp = lpips_net(with_lpips).to(device) if with_lpips else None
+    for b in tqdm(DataLoader(Subset(tests, [int(i)*k+int(t) for i, t in zip(picked, mask)]), batch), desc='compare', unit='batch'):
         b = {n: v.to(device) for n, v in b.items()}; true = shrink(b, at)
         for name, net in nets.items():
             size = net.cfg.size
@@ -51,12 +52,15 @@ def compare(data, nets, at, limit=None, device='cpu', with_lpips=True, batch=8):
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('data', help='prepared set'); p.add_argument('weights', nargs='+', metavar='NAME=FILE', help='two networks or more')
-    p.add_argument('--at', type=int, default=128, help='side of the pictures that are judged'); p.add_argument('--limit', type=int, help='so many faces, spread over the test set')
+    p.add_argument('--at', type=number_from(16), default=128, help='side of the pictures that are judged'); p.add_argument('--limit', type=number_from(1), help='so many faces, spread over the test set')
     p.add_argument('--out', help='the table as CSV, too'); p.add_argument('--device', default='cpu'); p.add_argument('--no-lpips', action='store_true', help='leave LPIPS out'); a = p.parse_args(argv)
     try:
         if any('=' not in w for w in a.weights) or len({w.split('=')[0] for w in a.weights}) < max(2, len(a.weights)): raise FacecompError("Name two networks or more, each as NAME=FILE, with different names.")
-        nets = {n: open_network(f)[0].to(a.device).eval() for n, f in (w.split('=', 1) for w in a.weights)}
-        res = compare(a.data, nets, a.at, a.limit, a.device, not a.no_lpips)
+        device, way = pick_device(a.device), PreparedFaces(a.data, 'test').convention['name']; nets = {}
+        for n, f in (w.split('=', 1) for w in a.weights):
+            net, info = open_network(f); nets[n] = net.to(device).eval()
+            if info['convention']['name'] != way: raise FacecompError(f"{n} is aligned as {info['convention']['name']}, the set as {way}.")
+        res = compare(a.data, nets, a.at, a.limit, device, not a.no_lpips)
     except FacecompError as e: sys.exit(f'compare_sizes: {e}')
     (base, first), rows = next(iter(res.items())), []
     for name, s in res.items():

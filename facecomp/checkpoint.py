@@ -195,7 +195,7 @@ def start_from(
     net:CompletionNet, # gets them
 ) -> str: # what was loaded: 'network' or 'encoder'
     "Start a network from exported weights, or its E_q from stage 1, by name. Raises FacecompError where shapes differ. [P: E_q is carried over]"
-    path = Path(path); name = next((n for n in ('weights.safetensors', 'encoder.safetensors', 'pretrain/encoder.safetensors') if (path/n).exists()), 'weights.safetensors')
+    path = Path(bundled(path)); name = next((n for n in ('weights.safetensors', 'encoder.safetensors', 'pretrain/encoder.safetensors') if (path/n).exists()), 'weights.safetensors')
     path, info, sd = _read(path, name); part, what = (net.encoder, 'encoder') if info.get('stage') == 1 else (net, 'network')
     have = part.state_dict(); wrong = sorted({*have} ^ {*sd}) or [k for k in have if have[k].shape != sd[k].shape]
     if wrong:

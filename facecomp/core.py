@@ -161,11 +161,11 @@ ASSETS = Path(__file__).parent/'assets' if '__file__' in globals() else Path('..
 BUNDLED = dict(small='weights.safetensors', base='base.safetensors')           # the trained networks that come with facecomp, for pictures of 128² and of 256²
 
 def bundled(
-    weights:str|Path|None, # 'small', 'base', or None for 'small'; or a file or folder
+    weights:str|Path|None, # 'small' or 'base', as text; None for 'small'; or a file or folder
 ) -> str|Path: # the file that comes with facecomp; anything else, also a file or folder called 'base', as it is
     "What a name of bundled weights stands for. FacecompError if its file is gone. [C]"
-    if weights is not None and (str(weights) not in BUNDLED or Path(weights).exists()): return weights
-    file = ASSETS/BUNDLED[str(weights or 'small')]
+    if weights is not None and not (isinstance(weights, str) and weights in BUNDLED and not Path(weights).exists()): return weights
+    file = ASSETS/BUNDLED[weights or 'small']
     if not file.exists(): raise FacecompError(f"The bundled weights are missing ({file}): install facecomp again, or name other weights (--weights).")
     return file
 

@@ -6,12 +6,12 @@
 __all__ = ['Recorded']
 
 # %% ../nbs/47_graph.ipynb #16355709
-import torch
+import gc, torch
 from .core import FacecompError
 
 # %% ../nbs/47_graph.ipynb #995ff41a
 class Recorded:
-    "What leaves gradients in parameters, recorded once as a CUDA graph and replayed with new numbers. FacecompError if it can't be recorded. [R: PyTorch's CUDA graphs; C]"
+    "What leaves gradients in parameters, recorded once as a CUDA graph and replayed with new numbers. FacecompError if it can't be recorded, or for a batch of other shapes. [R: PyTorch's CUDA graphs; C]"
     def __init__(self,
         compute, # batch (dict of tensors on the GPU, always of the same shapes) -> tensors, in lists, tuples and dicts; calls backward itself, and never waits for a number
         params, # the parameters whose gradients it leaves
@@ -21,24 +21,31 @@ class Recorded:
 
     def __call__(self,
         batch:dict, # as `compute` takes it
-    ): # as `compute` gives it; good until the next call, as the gradients are
+    ): # as `compute` gives it, and like the gradients good until the next call: clone what you keep
         if self.left: self.left -= 1; return self._aside(batch)
         if self.graph is None: self._record(batch)
+        if {k: v.shape for k, v in batch.items()} != {k: v.shape for k, v in self.batch.items()}: raise FacecompError("A recording takes batches of the one shape that it was made with: go on with graph=false.")
         for k, v in self.batch.items(): v.copy_(batch[k], non_blocking=True)
         self.graph.replay()
         for p, g in zip(self.params, self.grads): p.grad = g
         return self.found
 
-    def _aside(self, batch): # on the stream that will record
+    def _aside(self, batch):
         now = torch.cuda.current_stream(); self.stream.wait_stream(now)
+        for p in self.params: p.grad = None                               # of a step that wasn't taken
         with torch.cuda.stream(self.stream): found = self.compute(batch)
         now.wait_stream(self.stream); return found
 
     def _record(self, batch):
-        self.batch, graph = {k: v.clone() for k, v in batch.items()}, torch.cuda.CUDAGraph()
+        self.batch, graph, now, first = {k: v.clone() for k, v in batch.items()}, torch.cuda.CUDAGraph(), torch.cuda.current_stream(), []
         for p in self.params: p.grad = None                               # so that a replay writes the gradients anew, and does not add to them
+        gc.collect()                                                      # what is freed in the middle would spoil it
         try:
-            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode='thread_local'): self.found = self.compute(self.batch)      # other threads go on loading
-        except torch.OutOfMemoryError: raise
-        except RuntimeError as e: raise FacecompError(f"The step can't be recorded as a CUDA graph ({str(e).strip().splitlines()[0][:200]}): go on with graph=false.") from e
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode='thread_local'):      # other threads go on loading
+                try: self.found = self.compute(self.batch)
+                except Exception as e: first.append(e); raise             # what is said on leaving hides it
+        except Exception as e:
+            torch.cuda.set_stream(now); e = (first or [e])[0]
+            if isinstance(e, torch.OutOfMemoryError) or not isinstance(e, RuntimeError): raise e
+            raise FacecompError(f"The step can't be recorded as a CUDA graph ({str(e).strip().splitlines()[0][:200]}): go on with graph=false.") from e
         self.graph, self.grads = graph, [p.grad for p in self.params]

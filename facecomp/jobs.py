@@ -87,7 +87,7 @@ def net_for(
     "Weights that fit a prepared set in size and alignment; FacecompError if they don't. [C]"
     file = Path(bundled(weights)); file = file/'weights.safetensors' if file.is_dir() else file
     net, info = importlib.import_module(METHODS_FROM).load_method(file)
-    if info['net']['size'] != faces.size: raise FacecompError(f"The weights are for {info['net']['size']}² pictures, {faces.root} holds {faces.size}².")
+    if info['net']['size'] != faces.size: raise FacecompError(f"The weights are for {info['net']['size']}² pictures, {faces.root} holds {faces.size}²."+(' The bundled ones for 256² are called base.' if weights is None and faces.size == 256 else ''))
     if info['convention']['name'] != faces.convention['name']:
         raise FacecompError(f"The weights are aligned as {info['convention']['name']}, {faces.root} as {faces.convention['name']}.")
     return net, file

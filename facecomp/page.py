@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from .core import BUNDLED, FacecompError
+from .core import ASSETS, BUNDLED, FacecompError
 from .mask import TEST_MASKS
 from .hole import HOLE_IS
 from .inference import FaceCompleter
@@ -185,6 +185,7 @@ def _batch_events(desk, b, weights): # of the tab Batch
 # %% ../nbs/73_page.ipynb #d111d0bb
 def build_demo(
     completer:FaceCompleter|dict, # whose weights the page uses; or name -> FaceCompleter, to choose from
+    about:str=None, # a line on which to choose
 ): # gradio.Blocks; .launch() it, or render it inside another page
     "The demo page; its API has the endpoints /complete, /adjust, /inside, /find, /put_mask and /batch. [C]"
     os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
@@ -192,7 +193,7 @@ def build_demo(
     desk = Desk(completer if isinstance(completer, dict) else {'bundled': completer}); at = functools.partial(_on, desk)
     with gr.Blocks(title='facecomp', analytics_enabled=False, delete_cache=(60, KEEP)) as demo:
         gr.Markdown(HOW)
-        weights = gr.Dropdown(list(desk.nets), value=next(iter(desk.nets)), label='Weights', visible=len(desk.nets) > 1, elem_id='weights', info=WHICH if {*desk.nets} == {*BUNDLED} else None)
+        weights = gr.Dropdown(list(desk.nets), value=next(iter(desk.nets)), label='Weights', visible=len(desk.nets) > 1, elem_id='weights', info=about)
         with gr.Tab('Complete', elem_id='tab-complete'): c = _complete_tab(desk.home.name)
         with gr.Tab('Inside', elem_id='tab-inside'): i = _inside_tab()
         with gr.Tab('Mask me', elem_id='tab-mask'): m = _mask_tab()
@@ -225,10 +226,10 @@ def main(argv=None):
     p.add_argument('--share', action='store_true', help='a public address through Gradio\'s servers: then uploads do leave the machine')
     a = p.parse_args(argv)
     try:
-        nets = {n: FaceCompleter.from_pretrained(w, a.device) for n, w in zip(name_weights(a.weights), a.weights)} if a.weights else {n: FaceCompleter.from_pretrained(n, a.device) for n in BUNDLED}
+        nets = {n: FaceCompleter.from_pretrained(w, a.device) for n, w in zip(name_weights(a.weights), a.weights)} if a.weights else {n: FaceCompleter.from_pretrained(ASSETS/file, a.device) for n, file in BUNDLED.items()}
         with tempfile.TemporaryDirectory(prefix='facecomp-cache-', ignore_cleanup_errors=True) as cache:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))                           # so that temporary files go, however it ends
-            os.environ['GRADIO_TEMP_DIR'] = cache; demo = build_demo(nets)
+            os.environ['GRADIO_TEMP_DIR'] = cache; demo = build_demo(nets, None if a.weights else WHICH)
             try: _, url, public = demo.launch(server_name=a.host, server_port=a.port, share=a.share, prevent_thread_lock=True, **LAUNCH)
             except (OSError, OverflowError) as e: raise FacecompError(f"The page can't be served at {a.host}:{a.port or '7860…'} ({e}): try another --port.") from None
             print(f"The page is at {public or url}; stop it with Ctrl+C.", flush=True)

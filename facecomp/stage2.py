@@ -103,7 +103,7 @@ class CompletionTraining(Stage):
             if cfg.precision == 'float64': self.disc.double()
             opt = torch.optim.Adam(self.disc.parameters(), cfg.lr_disc, betas=cfg.betas_disc, fused=True)
             self.judge, self.opt_disc = acc.prepare(self.disc.train(), opt)
-        one = cfg.graph and acc.device.type == 'cuda' and acc.num_processes == cfg.accumulate == 1 and acc.scaler is None
+        one = cfg.graph and acc.device.type == 'cuda' and acc.distributed_type == 'NO' and cfg.accumulate == 1 and acc.scaler is None
         self.recorded = Recorded(self.gradients, [*self.raw.parameters(), *(self.disc.parameters() if self.disc is not None else ())]) if one else None
 
     def lr(self, n): c = self.cfg; return learning_rate(n, c.lr, c.steps, c.schedule, c.warmup)
@@ -128,6 +128,7 @@ class CompletionTraining(Stage):
         with parametrize.cached() if once else contextlib.nullcontext():              # both of its calls under the same norm
             loss, norm, terms, good = optimise(self.acc, self.net, self.opt, parts, self.painter(painted, once), c.clip, **made[0])
             if good: update_ema(self.ema, self.raw, min(c.ema, (n+1)/(10+n)))
+            if self.disc is not None and not good: self.opt_disc.zero_grad(set_to_none=True)      # what was computed for a step that isn't taken
             if self.disc is None or not good: return loss, norm, terms, good
             for g in self.opt_disc.param_groups: g['lr'] = learning_rate(n, c.lr_disc, c.steps, c.schedule_disc or c.schedule, c.warmup)
             judge = lambda pb: self.loss_fn.discriminator(self.judge, *pb)
@@ -146,4 +147,4 @@ class CompletionTraining(Stage):
     def sheet(self, batch): return sheet(self.ema, batch)
     def validate(self): score = hole_psnr(self.ema, self.val); return None if math.isnan(score) else score
     def keep_best(self, out): export_weights(out, self.ema, self.cfg, self.convention, name='best.safetensors')
-    def finish(self, out): export_weights(out, self.ema, self.cfg, self.convention)
+    def finish(self, out): export_weights(out, self.ema, self.cfg, self.convention); self.recorded = None      # and its memory

@@ -169,14 +169,14 @@ def test_examples_are_made_anew(examples, tmp_path):
 def test_names_of_weights():
     assert name_weights(['a/weights.safetensors', 'b/weights.safetensors', 'a', 'x.onnx', 'u/y']) == ['a', 'b', 'a (2)', 'x', 'y']
 
-def test_both_bundled_networks_are_offered(monkeypatch):
-    "The small one first, with a line on what each is good for"
-    seen = {}
-    def stop(nets): seen.update(nets); raise FacecompError('enough')
+def test_both_bundled_networks_are_offered(monkeypatch, tmp_path):
+    "The small one first, with a line on what each is good for; a folder called base doesn't take its place"
+    seen, line = {}, []; (tmp_path/'base').mkdir(); monkeypatch.chdir(tmp_path)
+    def stop(nets, about): seen.update(nets); line.append(about); raise FacecompError('enough')
     with monkeypatch.context() as m: m.setattr('facecomp.page.build_demo', stop); pytest.raises(SystemExit, main, ['--device', 'cpu']).match('enough')
     assert [(n, c.size) for n, c in seen.items()] == [('small', 128), ('base', 256)]
-    for nets, there in ((seen, True), ({'mine': seen['small'], 'base': seen['base']}, False)):
-        box, = (c['props'] for c in build_demo(nets).get_config_file()['components'] if c['props'].get('elem_id') == 'weights'); assert box['visible'] and box['value'] == [*nets][0] and bool(box.get('info')) == there
+    for nets, about in ((seen, line[0]), ({'mine': seen['small'], 'base': seen['base']}, None)):
+        box, = (c['props'] for c in build_demo(nets, about).get_config_file()['components'] if c['props'].get('elem_id') == 'weights'); assert box['visible'] and box['value'] == [*nets][0] and box.get('info') == about
 
 def test_command_says_what_is_wrong(tmp_path, capsys):
     for args, why in ((['--weights', str(tmp_path/'none')], 'no weights'), (['--device', 'abacus'], 'device')):

@@ -12,7 +12,7 @@ from facecomp.jobs import net_for
 from facecomp.metrics import psnr, ssim
 from facecomp.occlude import occlude
 from facecomp.occluders import L2SFO
-from facecomp.prepared import PreparedFaces, TestFaces
+from facecomp.prepared import PreparedFaces, TestFaces, spread_over, turns
 from facecomp.photos import prepare
 from facecomp.setups import method_config, override_method
 from facecomp.tables import ENOUGH, evaluate_occluders, evaluate_real, occluder_table, real_sheet, real_table
@@ -174,13 +174,13 @@ class Same(torch.nn.Module): # gives back what it is given
 def test_sizes_beside_each_other(sets, tmp_path, monkeypatch, capsys):
     "Each network gets the photo at its own size and is judged at the one asked for, by hand"
     sizes = script('compare_sizes'); res = sizes.compare(sets/'bare_set', dict(whole=Same(128), half=Same(64)), 128, 3, with_lpips=False)
-    ds = TestFaces(PreparedFaces(sets/'bare_set', 'test')); items = [ds[i*9+i % 9] for i in (0, 5, 11)]; x, y, v = (torch.stack([d[k] for d in items]) for k in ('x', 'y', 'valid'))
+    ds = TestFaces(PreparedFaces(sets/'bare_set', 'test')); at = spread_over(12, 3); items = [ds[i*9+m] for i, m in zip(at, turns(at, 9))]; x, y, v = (torch.stack([d[k] for d in items]) for k in ('x', 'y', 'valid'))
     assert np.allclose(res['whole']['psnr'], psnr(x, y, v), atol=1e-4)
     small = torch.nn.functional.interpolate(torch.nn.functional.interpolate(x, (64, 64), mode='area'), (128, 128), mode='bicubic', align_corners=False).clamp(0, 1)
     assert np.allclose(res['half']['psnr'], psnr(small, y, v), atol=1e-4) and (res['half']['psnr'] != res['whole']['psnr']).all()
     equal = sizes.compare(sets/'bare_set', dict(whole=Same(128), half=Same(64)), 64, 3, with_lpips=False)      # shrunk before or after: area averages are the same
     assert np.allclose(equal['whole']['psnr'], equal['half']['psnr'], atol=1e-4) and {'psnr', 'ssim', 'psnr_hole'} == {*equal['half']}
-    monkeypatch.setattr(sizes, 'open_network', lambda f: (Same(int(f)), {}))
+    monkeypatch.setattr(sizes, 'open_network', lambda f: (Same(int(f)), dict(convention=dict(name='lightcnn'))))
     sizes.main([str(sets/'bare_set'), 'whole=128', 'half=64', '--no-lpips', '--limit', '3', '--out', str(tmp_path/'s.csv')]); said = capsys.readouterr().out
     first, second = csv.DictReader((tmp_path/'s.csv').open()); assert first['psnr-whole'] == '' and float(second['psnr-whole']) == pytest.approx((res['half']['psnr']-res['whole']['psnr']).mean(), abs=1e-5) and '| half (64²) |' in said
     for bad in (['whole=128'], ['whole=128', '64'], ['a=128', 'a=64'], ['a=64', 'b=128', '--at', '256'], ['a=64', 'b=256', '--at', '64']):
