@@ -3,7 +3,7 @@
     python data_scripts/remake.py --list
     python data_scripts/remake.py [TABLE …] [--file INCEPTION] [--work runs/remake] [--out nbs/results/remade.csv]
 
-Photos and models are those of FACECOMP_DATA. Without TABLE all of them, about five hours of one core; sets are prepared where they are missing, and a call that was
+Photos and models are those of FACECOMP_DATA. Without TABLE all of them, about eight hours of one core; sets are prepared where they are missing, and a call that was
 broken off is repeated and goes on. What counts is the difference, column by column: 0 where every digit comes back. Tables of networks that have to be trained first aren't
 among them (their commands are printed, too: hours of training), nor are times, which belong to their machine.
 """
@@ -26,7 +26,14 @@ TABLES = dict(
     before=('90_methods', 'facecomp-eval comparison --data prepared/utkface --weights ours=facecomp/assets/weights.safetensors oldest=', 'runs/before/comparison.csv'),
     fid_before=('90_methods', 'facecomp-eval fid --data prepared/utkface --weights ours=', 'runs/fid_before/fid.csv'),
     field=('90_methods', 'facecomp-eval field --data prepared/utkface', 'runs/field/field.csv'),
-    field_before=('90_methods', 'facecomp-eval field --data prepared/utkface --weights before.safetensors', 'runs/field_before/field.csv'))
+    field_before=('90_methods', 'facecomp-eval field --data prepared/utkface --weights before.safetensors', 'runs/field_before/field.csv'),
+    base=('96_base', 'facecomp-eval comparison --data prepared/256/utkface --weights base=base', 'runs/base_utk/comparison.csv'),
+    base_quality=('96_base', 'facecomp-eval comparison --data prepared/256/utkface --weights base=base', 'runs/base_utk/base/quality.csv'),
+    sizes=('96_base', 'python data_scripts/compare_sizes.py prepared/256/utkface', 'nbs/results/sizes.csv'),
+    base_ffhq=('96_base', 'facecomp-eval comparison --data prepared/256/ffhq256 --weights base=base', 'runs/base_ffhq/base/quality.csv'),
+    base_real=('96_base', 'facecomp-eval real --data prepared/256/masked_real --reference prepared/256/utkface --weights base', 'runs/base_real/real.csv'),
+    base_verification=('96_base', 'facecomp-eval verify --data prepared/256/lfw --weights base', 'runs/base_verify/verification.csv'),
+    lfw_sizes=('96_base', 'facecomp-eval verify --data prepared/lfw --embedder dlib --masks', 'nbs/results/lfw_sizes.csv'))          # after base_verification, whose folder it reads
 COLUMNS = 'table', 'column', 'numbers', 'alike', 'largest_difference', 'where', 'stored', 'remade'
 
 
@@ -47,7 +54,7 @@ def command(table):
 def before(line):
     "What the notebooks print to get the sets and files that a command asks for, in order: file or folder, command"
     books = [p.stem for p in sorted((ROOT/'nbs').glob('9*.ipynb'))]; every = [l for b in books for l in printed(b)]; need = []
-    for what in dict.fromkeys(re.findall(r'prepared/\w+|\b\w+\.safetensors', line.replace('facecomp/assets/weights.safetensors', ''))):
+    for what in dict.fromkeys(re.findall(r'prepared/[\w/]+|\b\w+\.safetensors', line.replace('facecomp/assets/weights.safetensors', ''))):
         made = next((l for l in every if re.search(rf'(--out|-o|>) {re.escape(what)}( |$)', l)), None)
         if made is None: raise FacecompError(f"No notebook prints how {what} is made.")
         need += [n for n in before(made.rpartition(' -o ' if ' -o ' in made else ' --out ')[0]) if n not in need]+[(what, made)]
