@@ -202,11 +202,11 @@ def run_stage(
         cut_log(out/'log.csv', start)
         if cfg.tensorboard: board = _tensorboard(out, start)
     batches = StepBatches(len(stage.dataset), stage.batch, cfg.seed, start, stage.steps, acc.process_index, acc.num_processes)
-    loader = DataLoader(stage.dataset, batch_sampler=batches, num_workers=cfg.workers, worker_init_fn=_alone, pin_memory=acc.device.type == 'cuda')
+    loader = DataLoader(stage.dataset, batch_sampler=batches, num_workers=cfg.workers, pin_memory=acc.device.type == 'cuda')
     bar = tqdm(total=stage.steps, initial=start, disable=not (progress and main), desc=stage.label, unit='step')
     seen, t0, early, terms, skipped, due = 0, time.time(), True, {}, 0, False
     code, made = code_of(type(stage)), made_on(acc.device, acc.num_processes)
-    with isolated_rng(cfg.seed), _plainly(out, stage):
+    with isolated_rng(cfg.seed), _a_core_each(cfg.workers), _plainly(out, stage):
         for step, batch in enumerate(loader, start+1):
             torch.manual_seed(cfg.seed*1_000_003+step)
             batch = {k: _to(v, acc.device, cfg.precision) for k, v in batch.items()}
@@ -241,8 +241,13 @@ def run_stage(
     acc.wait_for_everyone()
     return dict(step=stage.steps, bad=bad, best=best, pictures_s=seen/max(1e-9, time.time()-t0), **{k: v.item() for k, v in terms.items()})
 
-def _alone(worker): # a process that loads keeps to its core: OpenCV would start a thread a core in each of them
-    import cv2; cv2.setNumThreads(1)
+@contextlib.contextmanager
+def _a_core_each(workers): # OpenCV would start a thread a core in each process that loads. Said before they are forked: a fork of a process with such threads crashes, or hangs, when told
+    import cv2; was = cv2.getNumThreads()
+    if workers: cv2.setNumThreads(1)
+    try: yield
+    finally:
+        if workers: cv2.setNumThreads(was)
 
 def _finite(v): # every number in a nested state
     if torch.is_tensor(v): return not v.is_floating_point() or bool(torch.isfinite(v).all())
