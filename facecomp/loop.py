@@ -206,7 +206,7 @@ def run_stage(
     bar = tqdm(total=stage.steps, initial=start, disable=not (progress and main), desc=stage.label, unit='step')
     seen, t0, early, terms, skipped, due = 0, time.time(), True, {}, 0, False
     code, made = code_of(type(stage)), made_on(acc.device, acc.num_processes)
-    with isolated_rng(cfg.seed), _a_core_each(cfg.workers), _plainly(out, stage):
+    with _plainly(out, stage), isolated_rng(cfg.seed), _a_core_each(cfg.workers):
         for step, batch in enumerate(loader, start+1):
             torch.manual_seed(cfg.seed*1_000_003+step)
             batch = {k: _to(v, acc.device, cfg.precision) for k, v in batch.items()}
@@ -271,6 +271,8 @@ def _plainly(out, stage):
         if 'DataLoader worker' not in str(e): raise
         killed = True
     except (ConnectionError, EOFError): killed = True                                            # its death was noticed in the middle of a picture
+    try: time.sleep(.1*killed)                                                                   # torch tells of it by a signal, too, which may come only now
+    except RuntimeError: pass
     if killed: raise FacecompError(f"A process that loads data was killed, mostly for want of memory: take fewer workers (or 0); {go()}") from None
 
 def _to(v, device, precision):
