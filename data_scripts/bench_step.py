@@ -26,6 +26,7 @@ from facecomp.objective import CompletionLoss
 from facecomp.losses import gram, hinge_d, hinge_g, hole_crops, identity_loss, masked_l1
 from facecomp.jobs import number_from
 from facecomp.prepared import PreparedFaces, encode_field
+from facecomp.samples import InBytes, from_bytes
 from facecomp.photos import prepare
 from facecomp.stage2 import CompletionTraining, uses_fields
 
@@ -154,8 +155,8 @@ def run(a, root):
     peak = {} if a.part else {k: json.loads(subprocess.run([*again, k], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]) for k in ('ours', 'plain')}
     cfg, stage, acc = build(a, root); dev = acc.device; gpu = dev.type == 'cuda'
     if gpu != (a.device == 'cuda'): sys.exit(f'bench_step: asked for {a.device}, but training runs on {dev.type} here.')
-    load = lambda start, stop, workers: DataLoader(stage.dataset, batch_sampler=StepBatches(len(stage.dataset), cfg.batch, 0, start, stop), num_workers=workers, pin_memory=gpu)
-    move = lambda b: {k: v.to(dev, non_blocking=True) for k, v in b.items()}
+    load = lambda start, stop, workers: DataLoader(InBytes(stage.dataset), batch_sampler=StepBatches(len(stage.dataset), cfg.batch, 0, start, stop), num_workers=workers, pin_memory=gpu)
+    move = lambda b: from_bytes({k: v.to(dev, non_blocking=True) for k, v in b.items()})
     b = move(next(iter(load(0, 1, 0))))
     plain = None if a.part == 'ours' else Plain(stage)
     if a.part:

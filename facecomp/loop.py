@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from .core import FacecompError, atomic, rng_for, write_picture, isolated_rng
 from .config import Config, config_from_dict, config_difference
+from .samples import InBytes, from_bytes
 from .checkpoint import save_checkpoint, last_checkpoint, newest_checkpoint, code_of, made_on, no_result, prune_checkpoints, cut_log, append_log
 
 # %% ../nbs/48_loop.ipynb #f5ba98e4
@@ -202,14 +203,14 @@ def run_stage(
         cut_log(out/'log.csv', start)
         if cfg.tensorboard: board = _tensorboard(out, start)
     batches = StepBatches(len(stage.dataset), stage.batch, cfg.seed, start, stage.steps, acc.process_index, acc.num_processes)
-    loader = DataLoader(stage.dataset, batch_sampler=batches, num_workers=cfg.workers, pin_memory=acc.device.type == 'cuda')
+    loader = DataLoader(InBytes(stage.dataset) if hasattr(stage.dataset, 'in_bytes') else stage.dataset, batch_sampler=batches, num_workers=cfg.workers, pin_memory=acc.device.type == 'cuda')
     bar = tqdm(total=stage.steps, initial=start, disable=not (progress and main), desc=stage.label, unit='step')
     seen, t0, early, terms, skipped, due = 0, time.time(), True, {}, 0, False
     code, made = code_of(type(stage)), made_on(acc.device, acc.num_processes)
     with _plainly(out, stage), isolated_rng(cfg.seed), _a_core_each(cfg.workers):
         for step, batch in enumerate(loader, start+1):
             torch.manual_seed(cfg.seed*1_000_003+step)
-            batch = {k: _to(v, acc.device, cfg.precision) for k, v in batch.items()}
+            batch = {k: _to(v, cfg.precision) for k, v in from_bytes({k: v.to(acc.device, non_blocking=True) for k, v in batch.items()}).items()}
             loss, norm, terms, good = stage.step(batch, step-1)
             if not good and (acc.scaler is None or not torch.isfinite(loss)): bad += 1
             skipped = 0 if good or acc.scaler is None else skipped+1           # some are, while the scaler looks for its scale
@@ -275,8 +276,7 @@ def _plainly(out, stage):
     except RuntimeError: pass
     if killed: raise FacecompError(f"A process that loads data was killed, mostly for want of memory: take fewer workers (or 0); {go()}") from None
 
-def _to(v, device, precision):
-    return v.to(device, torch.float64 if precision == 'float64' and v.is_floating_point() else v.dtype, non_blocking=True)
+def _to(v, precision): return v.double() if precision == 'float64' and v.is_floating_point() else v
 
 def _tensorboard(out, start): # what came after the checkpoint is struck out, as in log.csv
     try: from torch.utils.tensorboard import SummaryWriter

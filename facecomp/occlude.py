@@ -50,7 +50,11 @@ def draw_grey(
 
 # %% ../nbs/12_occlude.ipynb #f4b547de
 KINDS = TEST_MASKS+('mask', 'stroke', 'patch', 'random')
-MORE = dict(none=lambda pic, landmarks, rng: (pic.copy(), np.zeros(pic.shape[:2], np.float32))) # further kinds by name: f(picture, landmarks, rng) -> picture, alpha; later modules add theirs
+def _patterned(pic, landmarks, rng): # one of five or so is
+    while (m := random_mask(rng))[1]['pattern'] == 'plain': pass
+    return draw_mask(pic, landmarks, m[0], m[1], rng, m[2])
+
+MORE = dict(none=lambda pic, landmarks, rng: (pic.copy(), np.zeros(pic.shape[:2], np.float32)), patterned=_patterned) # further kinds by name: f(picture, landmarks, rng) -> picture, alpha; later modules add theirs
 OPENERS = {} # kinds that lie somewhere, as 'word:where': word -> f(where) -> such a function; later modules add theirs
 MIX = dict(mask=.75, stroke=.20, patch=.05)
 _opened = {}

@@ -100,9 +100,14 @@ class PreparedFaces:
         i:int, # place in this split, 0 … len-1
     ) -> tuple: # C float32 (2,S,S), 0 outside the face; face mask float32 (S,S)
         "Dense field of face i; empty (no face anywhere) where `has_field` is False, because the fit was bad. FacecompError without fields, or if they end before this face."
+        return decode_field(self.code(i))
+    def code(self,
+        i:int, # place in this split, 0 … len-1
+    ) -> np.ndarray: # uint16 (2,S,S)
+        "The same as it is stored (`encode_field`)"
         if self.fields is None: raise FacecompError(f"{self.root} has no dense fields: make them with data_scripts/make_uv.py, or set uv_weight to 0.")
         if self.index[i] >= len(self.fields): raise FacecompError(f"{self.root} has fields for its first {len(self.fields)} of {self.total} faces: run data_scripts/make_uv.py again.")
-        return decode_field(self.fields[self.index[i]])
+        return np.array(self.fields[self.index[i]])
 
 # %% ../nbs/13_prepared.ipynb #beee3c70
 def mirror_field(
