@@ -9,7 +9,7 @@ __all__ = ['NETS', 'ChannelAttention', 'DualAttentionFusion', 'FieldHead', 'Comp
 from typing import NamedTuple
 import torch, torch.nn as nn, torch.nn.functional as F
 from .core import FacecompError
-from .networks import NetConfig, Encoder, Decoder, norm_layer
+from .networks import NetConfig, Encoder, Decoder, norm_layer, convolve
 
 # %% ../nbs/31_daf.ipynb #16c91994
 class ChannelAttention(nn.Module):
@@ -56,10 +56,12 @@ class DualAttentionFusion(nn.Module):
     ) -> tuple: # Ŷ (B,3,h,w) in about [0,1]; α (B,3,h,w)
         full = lambda t: t if t.dtype == torch.float64 else t.float()           # bf16 has 8 bits: known pixels would be rounded
         if not self.attention:
-            p = torch.sigmoid(full(self.to_picture(f))); return p, torch.ones_like(p)
-        p = self.to_picture(self.channel(f))                                    # W_K F̂
-        with torch.autocast(x.device.type, enabled=False): xs = F.adaptive_avg_pool2d(self.picture(x), f.shape[-2:])    # x' = W_C(x_q)↓
-        a = torch.sigmoid(full(self.blend(torch.cat([p, xs.to(p.dtype)], 1))))
+            p = torch.sigmoid(full(convolve(self.to_picture, f))); return p, torch.ones_like(p)
+        p = convolve(self.to_picture, self.channel(f))                          # W_K F̂
+        with torch.autocast(x.device.type, enabled=False): xs = self.picture(F.adaptive_avg_pool2d(x, f.shape[-2:]))    # x' = W_C(x_q)↓: a 1×1 convolution of means is the mean of one
+        first, *middle, last = self.blend; b = convolve(first, p, xs.to(p.dtype))
+        for m in middle: b = m(b)
+        a = torch.sigmoid(full(convolve(last, b)))
         return a*torch.sigmoid(full(p)) + (1-a)*xs, a
 
 # %% ../nbs/31_daf.ipynb #14a78c84
@@ -72,7 +74,7 @@ class FieldHead(nn.Module):
     def forward(self,
         f:torch.Tensor, # (B,C,h,w) any size
     ) -> tuple: # Ĉ = (u; v) (B,2,h,w) in [0,1], 0 where the gate is shut; validity σ(g) (B,1,h,w) in [0,1]
-        c = self.conv(f); c = torch.sigmoid(c if c.dtype == torch.float64 else c.float()); return c[:, :2]*c[:, 2:], c[:, 2:]
+        c = convolve(self.conv, f); c = torch.sigmoid(c if c.dtype == torch.float64 else c.float()); return c[:, :2]*c[:, 2:], c[:, 2:]
 
 # %% ../nbs/31_daf.ipynb #665dd55d
 class Completion(NamedTuple):

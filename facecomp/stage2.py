@@ -73,6 +73,12 @@ def objective_of(
     return judge, CompletionLoss(cfg.loss, identity=judge)
 
 # %% ../nbs/49_stage2.ipynb #3b25e765
+@contextlib.contextmanager
+def _tensor_cores(acc): # under bf16, what is left of float32 products (Gram matrices, of features in bf16) may be multiplied with 11 bits and added up with 24
+    was = torch.get_float32_matmul_precision(); torch.set_float32_matmul_precision('high' if acc.device.type == 'cuda' and acc.mixed_precision != 'no' else was)
+    try: yield
+    finally: torch.set_float32_matmul_precision(was)
+
 class CompletionTraining(Stage):
     "Stage 2: the completion network, jointly. Raises FacecompError for a batch that can't be dealt and for networks that are missing or don't fit. [P, Sec. 3.4, 4.2]"
     label = 'stage 2'
@@ -117,7 +123,7 @@ class CompletionTraining(Stage):
         return paint
     def gradients(self, batch): # painter's and judge's at once: what is recorded on a GPU
         painted, once = [], self.disc is not None
-        with parametrize.cached() if once else contextlib.nullcontext():
+        with _tensor_cores(self.acc), parametrize.cached() if once else contextlib.nullcontext():
             found = [gradients(self.acc, self.net, [batch], self.painter(painted, once))]
             return found+[gradients(self.acc, self.judge, painted, lambda pb: self.loss_fn.discriminator(self.judge, *pb))] if once else found
     def step(self, batch, n):
