@@ -203,14 +203,15 @@ def run_stage(
         cut_log(out/'log.csv', start)
         if cfg.tensorboard: board = _tensorboard(out, start)
     batches = StepBatches(len(stage.dataset), stage.batch, cfg.seed, start, stage.steps, acc.process_index, acc.num_processes)
-    loader = DataLoader(InBytes(stage.dataset) if hasattr(stage.dataset, 'in_bytes') else stage.dataset, batch_sampler=batches, num_workers=cfg.workers, pin_memory=acc.device.type == 'cuda')
+    light = hasattr(stage.dataset, 'in_bytes'); arrive = from_bytes if light else dict
+    loader = DataLoader(InBytes(stage.dataset) if light else stage.dataset, batch_sampler=batches, num_workers=cfg.workers, pin_memory=acc.device.type == 'cuda')
     bar = tqdm(total=stage.steps, initial=start, disable=not (progress and main), desc=stage.label, unit='step')
     seen, t0, early, terms, skipped, due = 0, time.time(), True, {}, 0, False
     code, made = code_of(type(stage)), made_on(acc.device, acc.num_processes)
     with _plainly(out, stage), isolated_rng(cfg.seed), _a_core_each(cfg.workers):
         for step, batch in enumerate(loader, start+1):
             torch.manual_seed(cfg.seed*1_000_003+step)
-            batch = {k: _to(v, cfg.precision) for k, v in from_bytes({k: v.to(acc.device, non_blocking=True) for k, v in batch.items()}).items()}
+            batch = {k: _to(v, cfg.precision) for k, v in arrive({k: v.to(acc.device, non_blocking=True) for k, v in batch.items()}).items()}
             loss, norm, terms, good = stage.step(batch, step-1)
             if not good and (acc.scaler is None or not torch.isfinite(loss)): bad += 1
             skipped = 0 if good or acc.scaler is None else skipped+1           # some are, while the scaler looks for its scale

@@ -41,7 +41,7 @@ class LaidOutNorm(nn.GroupNorm):
     "GroupNorm; compiled, its result lies in memory as its input does. [C]"
     def forward(self,
         x:torch.Tensor, # (B,C,H,W)
-    ) -> torch.Tensor: # (B,C,H,W), float32 also under autocast
+    ) -> torch.Tensor: # (B,C,H,W), float32 also under a GPU's autocast
         return self.by_channels(x) if torch.compiler.is_compiling() else super().forward(x)
     def by_channels(self,
         x:torch.Tensor, # as above
@@ -72,7 +72,8 @@ def convolve(
 def convolve_by_eight(
     conv:nn.Conv2d, *parts:torch.Tensor, # as for `convolve`
 ) -> torch.Tensor: # (B,C,h,w)
-    "The same, filled up, wherever it is computed. [C]"
+    "The same, filled up, wherever it is computed. FacecompError for groups, dilation, or another border than zeros. [C]"
+    if (conv.dilation, conv.groups, conv.padding_mode) != ((1, 1), 1, 'zeros'): raise FacecompError("Only a plain convolution is filled up: one group, no dilation, zeros beyond the border.")
     w, b = conv.weight, conv.bias; n, i = -w.shape[0] % 8, -w.shape[1] % 8
     x = torch.cat([*parts, *([parts[0].new_zeros(()).expand(len(parts[0]), i, *parts[0].shape[2:])] if i else [])], 1) if i or len(parts) > 1 else parts[0]
     y = F.conv2d(x, F.pad(w, (0, 0, 0, 0, 0, i, 0, n)) if i or n else w, F.pad(b, (0, n)) if n and b is not None else b, conv.stride, conv.padding)

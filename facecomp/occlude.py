@@ -50,7 +50,7 @@ def draw_grey(
 
 # %% ../nbs/12_occlude.ipynb #f4b547de
 KINDS = TEST_MASKS+('mask', 'stroke', 'patch', 'random')
-def _patterned(pic, landmarks, rng): # one of five or so is
+def _patterned(pic, landmarks, rng): # one of four or so is
     while (m := random_mask(rng))[1]['pattern'] == 'plain': pass
     return draw_mask(pic, landmarks, m[0], m[1], rng, m[2])
 

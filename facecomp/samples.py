@@ -109,7 +109,7 @@ class TrainFaces(torch.utils.data.Dataset):
     def in_bytes(self,
         key, # as above
     ) -> dict: # x, y, hole uint8; valid bool; index; chance; with fields C int16, the 16 bits of `encode_field`
-        "The same sample in a quarter of the memory, for `from_bytes`"
+        "The same sample in little more than a quarter of the memory, for `from_bytes`"
         epoch, i = key if isinstance(key, (tuple, list)) else (0, key)
         i = int(self.use[i]); (pic, valid), L = self.faces.picture(i), _marks(self.faces.landmarks[i])
         code = self.faces.code(i) if self.fields else None
@@ -122,7 +122,7 @@ class TrainFaces(torch.utils.data.Dataset):
             pic, valid = np.where(inside[..., None] > 0, pic, back), np.ones_like(valid)
             if self.fields: code = encode_field(C*inside, face*inside)
         occ, alpha = (pic, np.zeros_like(valid)) if none else occlude_for(pic, L, self.seed, epoch, i, kind=self.kind, mix=self.mix)
-        d = dict(x=occ.transpose(2, 0, 1), y=pic.transpose(2, 0, 1), valid=valid[None] > 0, hole=np.ceil(alpha[None]*255).astype(np.uint8))
+        d = dict(x=occ.transpose(2, 0, 1), y=pic.transpose(2, 0, 1), valid=valid[None] > 0, hole=np.ceil(alpha[None].clip(0, 1)*255).astype(np.uint8))
         if self.fields: d['C'] = code
         if self.flip and rng_for(self.seed, epoch, i, 7).random() < .5: d = _mirror(d)
         return {k: torch.from_numpy(np.ascontiguousarray(v.view(np.int16) if k == 'C' else v)) for k, v in d.items()} | dict(index=torch.tensor(i), chance=torch.tensor(chance))
@@ -215,7 +215,7 @@ class PairFaces(torch.utils.data.Dataset):
     def in_bytes(self,
         key, # as above
     ) -> dict: # x_q, x_k uint8 (3,S,S); index
-        "The same pair in a quarter of the memory, for `from_bytes`"
+        "The same pair in a quarter of the memory, for `from_bytes`; an augmented view is rounded to 8 bits, as a camera's is"
         epoch, i = key if isinstance(key, (tuple, list)) else (0, key)
         pic, _ = self.faces.picture(i); both = two_views(pic, _marks(self.faces.landmarks[i]), self.seed, epoch, int(i), self.kind, self.mix)
         strength = self.augment*min(1, epoch/self.ramp if self.ramp else 1)

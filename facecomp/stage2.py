@@ -74,8 +74,8 @@ def objective_of(
 
 # %% ../nbs/49_stage2.ipynb #3b25e765
 @contextlib.contextmanager
-def _tensor_cores(acc): # under bf16, what is left of float32 products (Gram matrices, of features in bf16) may be multiplied with 11 bits and added up with 24
-    was = torch.get_float32_matmul_precision(); torch.set_float32_matmul_precision('high' if acc.device.type == 'cuda' and acc.mixed_precision != 'no' else was)
+def _tensor_cores(acc): # in mixed precision, what is left of float32 products (Gram matrices, of features in 8 or 11 bits) is multiplied in TF32: with 11 bits, added up with 24
+    was = torch.get_float32_matmul_precision(); torch.set_float32_matmul_precision('high' if acc.device.type == 'cuda' and acc.mixed_precision in ('bf16', 'fp16') else was)
     try: yield
     finally: torch.set_float32_matmul_precision(was)
 
@@ -123,10 +123,12 @@ class CompletionTraining(Stage):
         return paint
     def gradients(self, batch): # painter's and judge's at once: what is recorded on a GPU
         painted, once = [], self.disc is not None
-        with _tensor_cores(self.acc), parametrize.cached() if once else contextlib.nullcontext():
+        with parametrize.cached() if once else contextlib.nullcontext():
             found = [gradients(self.acc, self.net, [batch], self.painter(painted, once))]
             return found+[gradients(self.acc, self.judge, painted, lambda pb: self.loss_fn.discriminator(self.judge, *pb))] if once else found
     def step(self, batch, n):
+        with _tensor_cores(self.acc): return self._step(batch, n)
+    def _step(self, batch, n):
         c = self.cfg; made = [dict(found=f) for f in self.recorded(batch)] if self.recorded else [{}, {}]
         parts = [] if self.recorded else [{k: v[i] for k, v in batch.items()} for i in torch.arange(len(batch['x'])).chunk(c.accumulate)]
         for g in self.opt.param_groups: g['lr'] = self.lr(n)
