@@ -35,8 +35,8 @@ def main(argv=None):
     print(f'{faces.size}², {n} process(es), batches of {a.batch}', flush=True)
     for what, data in both.items():
         found = dict(bytes=[], floats=[])
-        for r in range(a.rounds):
-            for how, d in (('bytes', InBytes(data)), ('floats', data)): found[how].append(pace(d, n, a.batch, a.batches, r*a.batches))
+        for r in range(a.rounds+1):                                   # always the same samples; the first round brings their files into memory
+            for how, d in (('bytes', InBytes(data)), ('floats', data)): found[how] += [pace(d, n, a.batch, a.batches, 0)][:r]
         rate, size = ({k: statistics.median(f[j] for f in v) for k, v in found.items()} for j in (0, 1)); ratios = sorted(b[0]/f[0] for b, f in zip(*found.values()))
         print(f"{what}: in bytes {rate['bytes']:.0f}/s ({size['bytes']/2**20:.0f} MB a batch), as float32 {rate['floats']:.0f}/s ({size['floats']/2**20:.0f} MB); ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})", flush=True)
 
