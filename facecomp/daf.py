@@ -58,7 +58,7 @@ class DualAttentionFusion(nn.Module):
         if not self.attention:
             p = torch.sigmoid(full(convolve(self.to_picture, f))); return p, torch.ones_like(p)
         p = convolve(self.to_picture, self.channel(f))                          # W_K F̂
-        with torch.autocast(x.device.type, enabled=False): xs = self.picture(F.adaptive_avg_pool2d(x, f.shape[-2:]))    # x' = W_C(x_q)↓: a 1×1 convolution of means is the mean of one
+        with torch.autocast(x.device.type, enabled=False): xs = F.adaptive_avg_pool2d(self.picture(x), f.shape[-2:])    # x' = W_C(x_q)↓
         first, *middle, last = self.blend; b = convolve(first, p, xs.to(p.dtype))
         for m in middle: b = m(b)
         a = torch.sigmoid(full(convolve(last, b)))
