@@ -95,6 +95,19 @@ class Bench:
         say(f'   {what}: {hit} of {faces} found ({hit/max(faces, 1):.1%}), {false} finds elsewhere; median score of the found {np.median(scores) if scores else 0:.2f}, median error of the eye centre '
             f'{np.median(eyes) if eyes else np.nan:.3f} of the face; {(self.see.forwards-f0)/n:.0f} forwards and {(time.time()-t0)/n:.1f} s a photo')
 
+    def turned(self, what, photos):
+        "Photos that lie: found where their face is, found elsewhere, or refused"
+        place, n = Placer(self.net, 128, LIGHTCNN, finder=(self.net, self.size, self.conv)), Counter()
+        with patch('facecomp.place.fan_files', lambda *a: [Path('none')]):
+            for i, (q, truth) in enumerate(photos):
+                k, (H, W) = 1+i % 3, q.shape[:2]
+                at = {1: lambda p: (p[1], W-1-p[0]), 2: lambda p: (W-1-p[0], H-1-p[1]), 3: lambda p: (H-1-p[1], p[0])}[k]                # of a point in the photo once it lies
+                try: found = place.place(np.ascontiguousarray(np.rot90(q, k)), see=self.see)
+                except NoFaceError: n['refused'] += 1; continue
+                off = [np.hypot(*(face_centre(l)-at(face_centre(L))))/face_size(L) for _, l, *_ in found if l is not None for L in truth]
+                n['found' if off and min(off) <= .15 else 'found elsewhere'] += 1
+        say(f'   {what}: '+', '.join(f'{v} of {len(photos)} {k}' for k, v in n.most_common()))
+
     def squares(self, what, pics):
         "What becomes of small squares that nobody says anything about"
         place, n = Placer(self.net, 128, LIGHTCNN, finder=(self.net, self.size, self.conv)), Counter()
@@ -125,6 +138,9 @@ def main(argv=None):
         b.whole(f'portraits_cc0 ({len(pics)})', list(zip(pics, marks)), a.threshold)
         worn = [(occlude(q, L[0], TEST_MASKS[i % 9], rng_for(i))[0], L) if L else (q, L) for i, (q, L) in enumerate(zip(pics, marks))]
         b.whole('the same, under our masks', worn, a.threshold)
+        b.whole('those without colour', [(np.repeat(cv2.cvtColor(q, cv2.COLOR_RGB2GRAY)[..., None], 3, 2), L) for q, L in worn], a.threshold)
+        b.whole('those on their head, as they lie', [(np.ascontiguousarray(q[::-1, ::-1]), []) for q, _ in worn], a.threshold)
+        b.turned('those turned by 90°, 180° and 270°, the finder turning them', worn)
     if a.masked or a.empty:
         with np.load(data/'masked_real_3d.npz') as d: names, L = [str(n) for n in d['name']], d['landmarks68'].astype(np.float64)
         files = {f.name: f for f in (data/'masked_real').iterdir()} | {f.stem: f for f in (data/'masked_real').iterdir()}

@@ -177,6 +177,7 @@ def load_weights(
     try: net.load_state_dict(sd)
     except RuntimeError as e: raise FacecompError(f"{path} does not fit its own configuration: {str(e).splitlines()[1].strip()}") from None
     if net.heads is not None and info.get('train', {}).get('loss', {}).get('uv_weight', 1) == 0: net.heads, net.cfg = None, replace(net.cfg, fields=False)    # nothing has taught them
+    net.taught = tuple(k for k in info.get('train', {}).get('loss', {}).get('structure_layers', ()) if k <= net.cfg.scales)     # whose heads mean something
     return net.eval(), info
 
 # %% ../nbs/46_checkpoint.ipynb #27369dfe

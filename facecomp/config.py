@@ -62,6 +62,7 @@ class Config:
     flip:bool=True                 # mirror half of the samples [C]
     jitter:float=0.                # share of the samples that stand askew, for finding faces [C]
     empty:float=0.                 # share of the samples that show no face, for finding faces [C]
+    recolour:float=0.              # share of the samples that are grey, or of another tint [C]
     seed:int=0
     precision:str='no'             # 'no', 'bf16', 'fp16'; 'auto': bf16 where the hardware has it [C]; 'float64' for tests of exactness
     channels_last:bool=True        # memory layout of convolutions
@@ -82,7 +83,7 @@ class Config:
             if isinstance(getattr(self, name), dict): setattr(self, name, cls(**getattr(self, name)))
         self.betas, self.betas_disc = tuple(self.betas), tuple(self.betas_disc)
         for part, at in (('', self), ('pretrain.', self.pretrain)):
-            for k, low, high in (('lr', 0, math.inf), ('lr_disc', 0, math.inf), ('clip', 0, math.inf), ('warmup', 0, math.inf), ('steps', 0, math.inf), ('batch', 1, math.inf), ('accumulate', 1, math.inf), ('ema', 0, 1), ('jitter', 0, 1), ('empty', 0, 1), ('m', 0, 1), ('tau', 1e-45, math.inf), ('queue', 1, math.inf), ('ramp', 0, math.inf),
+            for k, low, high in (('lr', 0, math.inf), ('lr_disc', 0, math.inf), ('clip', 0, math.inf), ('warmup', 0, math.inf), ('steps', 0, math.inf), ('batch', 1, math.inf), ('accumulate', 1, math.inf), ('ema', 0, 1), ('jitter', 0, 1), ('empty', 0, 1), ('recolour', 0, 1), ('m', 0, 1), ('tau', 1e-45, math.inf), ('queue', 1, math.inf), ('ramp', 0, math.inf),
                                  ('seed', 0, 2**32-1), ('workers', -1, math.inf), ('momentum', 0, 1), ('weight_decay', 0, math.inf), ('dim', 1, math.inf), *((n, 0, math.inf) for n in ('threads', 'keep', 'save_every', 'sheet_every', 'val_every')), ('val_faces', 1, math.inf), ('max_bad', 1, math.inf)):
                 if hasattr(at, k) and not (low <= getattr(at, k) <= high and (k == 'clip' or getattr(at, k) < math.inf)):
                     raise FacecompError(f"{part}{k} must be a number {'≥ '+str(low) if high == math.inf else f'in [{low},{high}]'}, not {getattr(at, k)!r}."+(" 0 cuts no gradient." if k == 'clip' else ''))
@@ -95,6 +96,8 @@ class Config:
             if getattr(self.net, k) < 1: raise FacecompError(f"net.{k} must be at least 1, not {getattr(self.net, k)}.")
         c = self.loss
         if not (c.structure_layers and (c.rec_weight or c.uv_weight)) and not c.needs_vgg and not c.where_identity and not c.where_adversarial: raise FacecompError("No loss is left: every weight is 0, or has no layers to count at.")
+        small = [k for k in c.texture_layers if c.needs_vgg and k <= self.net.scales and self.net.size >> (k-1) < 8]
+        if small: raise FacecompError(f"loss.texture_layers: at layer {small[0]} a picture of {self.net.size}² leaves VGG less than 8 pixels a side: leave that layer out, or take a larger net.size.")
         for k, v in dict(structure=c.structure_layers, texture=c.texture_layers if c.needs_vgg else (), identity=c.where_identity, adversarial=c.where_adversarial).items():
             if v and min(v) > self.net.scales: raise FacecompError(f"loss.{k}_layers={list(v)} names no layer that there is: the network has {self.net.scales} scales.")
 
@@ -130,7 +133,7 @@ PRESETS = {
                   steps=18000, lr=5e-4, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='auto', workers=-1, threads=1, val_every=1000,
                   pretrain=dict(steps=8000, batch=64, queue=3900, optimizer='adam', lr=5e-4, weight_decay=0., augment=1., ramp=16)),
     'finder': dict(net=dict(size=64, base=32, widest=256, outer=16, fuse_width=8, scales=3),
-                  loss=dict(rec_weight=1., uv_weight=4., perceptual_weight=0., style_weight=0., structure_layers=(1, 2, 3)), batch=32, jitter=.85, empty=.1,
+                  loss=dict(rec_weight=1., uv_weight=4., perceptual_weight=0., style_weight=0., structure_layers=(1, 2, 3)), batch=32, jitter=.65, empty=.3, recolour=.3,
                   steps=12_000, lr=1e-3, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='auto', workers=-1, threads=1),
     'base':  dict(net=NETS['base'], loss=dict(perceptual_weight=1.), batch=8, steps=300_000, lr=2e-4, schedule='cosine', warmup=1000, clip=1.,
                   precision='auto', workers=-1, compile=True, val_every=1000, pretrain=dict(steps=20_000, optimizer='adam', lr=5e-4, augment=1., ramp=3)),

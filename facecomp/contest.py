@@ -45,7 +45,7 @@ class MethodTraining(Stage):
         run, family = cfg.run, cfg.method.removesuffix('-small'); self.cfg, self.acc, self.val, self.convention, self.label = cfg, acc, val, faces.convention, cfg.method
         if acc.num_processes > 1: raise FacecompError("The compared methods train in one process: start facecomp-train-method without torchrun.")
         if run.precision == 'float64' or run.accumulate > 1 or run.compile: raise FacecompError("The compared methods know no precision='float64', accumulate or compile: leave them out.")
-        self.dataset = training_samples(faces, run.seed, run.occluder, False, run.flip, run.jitter, run.empty, run.mix)
+        self.dataset = training_samples(faces, run.seed, run.occluder, False, run.flip, run.jitter, run.empty, run.mix, run.recolour)
         self.batch, self.steps, self.save_every, self.max_bad, self.source = run.batch, run.steps, run.save_every, run.max_bad, faces.fingerprint()+self.dataset.source
         with isolated_rng(run.seed):
             self.rival = RIVALS[family](build(cfg.method, cfg.size, **cfg.net), cfg.size, cfg.loss, cfg.judge_width, cfg.texture_layers, cfg.texture_crop).to(acc.device)

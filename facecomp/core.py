@@ -80,12 +80,14 @@ def write_picture(
     pic:np.ndarray, # uint8 (H,W,3) RGB, (H,W,4) RGBA, (H,W) or (H,W,1) grey
 ):
     "Write a picture, whole or not at all. FacecompError for an ending that can't be written, a picture that isn't uint8 or has no pixel, or transparency in a JPEG. [C]"
+    if not isinstance(path, (str, os.PathLike)): raise FacecompError(f"write_picture takes the file's name first, then the picture, not {type(path).__name__} first.")
+    if not isinstance(pic, np.ndarray): raise FacecompError(f"{path}: a picture to write is a numpy array, not {type(pic).__name__} (to_uint8 makes one from a tensor).")
     ext = Path(path).suffix.lower(); Image.init()
     if Image.EXTENSION.get(ext) not in Image.SAVE: # Pillow reads more formats than it writes
         raise FacecompError(f"{path}: unknown picture format {ext!r}, or one that can't be written; use .png, .jpg or .webp.")
     if pic.ndim == 3 and pic.shape[2] == 1: pic = pic[..., 0]
     if pic.ndim not in (2, 3) or pic.size == 0 or pic.ndim == 3 and pic.shape[2] not in (3, 4): raise FacecompError(f"{path}: a picture to write is (H,W), (H,W,3) or (H,W,4) with at least one pixel, not {pic.shape}.")
-    if pic.dtype != np.uint8: raise FacecompError(f"{path}: a picture to write is uint8, not {pic.dtype} (to_uint8 makes it from a tensor).")
+    if pic.dtype != np.uint8: raise FacecompError(f"{path}: a picture to write is uint8, not {pic.dtype} (to_uint8 makes it from a tensor; facecomp.photofile.write_photo keeps 16 bits).")
     if pic.ndim == 3 and pic.shape[2] == 4 and ext in ('.jpg', '.jpeg'): raise FacecompError(f"{path}: JPEG keeps no transparency; use .png or .webp.")
     opts = dict(quality=95) if ext in ('.jpg', '.jpeg', '.webp') else {}
     with atomic(path) as part: Image.fromarray(pic).save(part, **opts)

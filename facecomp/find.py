@@ -117,11 +117,12 @@ def settle(
 # %% ../nbs/67_find.ipynb #7b952e89
 def field_eye(
     net, # CompletionNet, or any function from crops to a Completion with fields
-    k:int=3, # decoder layer whose field is read: 1 = full size, 3 = a quarter
+    k:int=3, # decoder layer whose field is read: 1 = full size, 3 = a quarter; of those that were trained, if the weights tell, the nearest
     device:str='cpu', # where the network runs
 ): # function: crops (B,3,S,S) to field and validity; .forwards counts the crops it saw
     "What `look` needs, from a completion network; FacecompError if it predicts no field. [C]"
     if getattr(net, 'heads', 1) is None: raise FacecompError("These weights predict no field, so they can't look for faces: give landmarks or an aligned crop.")
+    k = min(getattr(net, 'taught', None) or (k,), key=lambda j: abs(j-k))
     def see(x):
         see.forwards += len(x); x = x.to(device)
         with torch.inference_mode():
@@ -190,6 +191,7 @@ def find_faces(
     smallest:float=.2, # side of the smallest aligned crop that is looked for, share of the photo's shorter side
     limit:int=16, # no more faces than this
     threshold:float=.85, # least score
+    beside:float=.08, # what is less sure than the surest face by more than this is none: a sofa beside a face
     stride:float=.45, ratio:float=1.4, # of the windows: step (share of their side) and next size
     candidates:int=24, # so many votes settle in each square of the photo: fewer miss small faces among busy backgrounds
 ) -> list: # of Found, largest face first
@@ -212,6 +214,7 @@ def find_faces(
     if not len(M): return []
     found = [f for f in certainty(see, small, M, size, conv) if f.score >= threshold]
     if not found: return []
+    found = [f for f in found if f.score >= max(g.score for g in found)-beside]
     at = np.stack([warp_points(c, invert(f.M)) for f in found]); scale = np.array([usual/np.sqrt(np.linalg.det(f.M[:, :2])) for f in found]); keep = _keep_best(at, scale, np.array([f.score for f in found]), 1.2)[:limit]
     out = [found[i] for i in sorted(keep, key=lambda i: -scale[i])]
     Ms, _ = settle(see, small, np.array([f.M for f in out]), size, conv, 2)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_FILES', 'KEEP', 'FOUND', 'sentences', 'update', 'Desk', 'complete', 'adjust', 'inside', 'faces_inside', 'find',
-           'by_hand', 'forget', 'cover', 'packed', 'batch', 'ended', 'settled']
+           'by_hand', 'forget', 'others', 'cover', 'packed', 'batch', 'ended', 'settled']
 
 # %% ../nbs/73_handlers.ipynb #2655ee9c
 import html, os, shutil, tempfile, threading, time, weakref, zipfile
@@ -86,7 +86,7 @@ def complete(
     p = predict_value(net, value, Path(mask).read_bytes() if mask else None, hole_is, mode, faces or ticked, places); p.todo['said'][:0] = said
     res = net.blend(p, strength=strength, threshold=threshold, softness=softness, grow=grow)
     both, file, hole, veil = _pictures(desk, p, res); desk.shelf.drop(token)
-    return (both, file, *panels(res.faces[0]), hole, _said(res, strength, start, f"with {res.forwards} look{'s'*(res.forwards > 1)} of the network"), veil,
+    return (both, file, *panels(res.faces[0]), hole, _said(res, strength, start, f"with {res.forwards} look{'s'*(res.forwards > 1)} of the network ({weights})"), veil,
             desk.shelf.put((net, p), res.hole.size+1e6*len(res.faces)))
 
 # %% ../nbs/73_handlers.ipynb #957912df
@@ -142,9 +142,16 @@ def by_hand(
     "A square in the middle, to be dragged. FacecompError if there is no picture. [C]"
     return update(**stage(picture_of(value), desk.net(weights), [[50, 50, 40, 0]], True), visible=True), "Drag the square onto the face, and its corner until the marks lie on the eyes and the mouth."
 
-def forget() -> tuple: # as find
-    "Another picture came: its squares aren't known. [C]"
-    return update(value={}, visible=False), ''
+def forget() -> tuple: # as find; then before and after, the file, scales, alphas, fields, hole, the sentences, the veil, the token
+    "Another picture came: its squares aren't known, and what was made of the last one goes. [C]"
+    return update(value={}, visible=False), '', *(None,)*6, '', update(value=None, visible=False), ''
+
+def others(
+    weights:str, # name of the network that is chosen now
+    token:str, # of complete
+) -> str: # what becomes of the sentences
+    "Other weights were chosen: the result is still the last ones'. [C]"
+    return f"This is still the result from before: press Complete for that of {html.escape(weights)}." if token else update()
 
 # %% ../nbs/73_handlers.ipynb #9105dc12
 def cover(

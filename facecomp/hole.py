@@ -47,7 +47,7 @@ def read_hole(
     "A hole from any mask; FacecompError if it is none. [C]"
     if hole_is not in HOLE_IS: raise FacecompError(f"hole_is must be one of {', '.join(HOLE_IS)}, not {hole_is!r}.")
     if isinstance(mask, np.ndarray) and mask.ndim == 3 and mask.shape[2] == 1: mask = mask[..., 0]
-    H, W = shape[:2]; given = isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.dtype != np.uint16
+    H, W = shape[:2]; given = isinstance(mask, np.ndarray) and mask.ndim == 2
     if given and (mask.dtype.kind in 'bf' or (mask.dtype.kind in 'iu' and mask.size and mask.max() <= 1)) and hole_is == 'auto':
         m = mask.astype(np.float32)
         if not np.isfinite(m).all() or m.size == 0 or m.min() < 0 or m.max() > 1: raise FacecompError("The hole must be bool, numbers in [0,1], or uint8; 0 = keep.")

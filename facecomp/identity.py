@@ -9,7 +9,7 @@ __all__ = ['ARCFACE', 'INPUTS', 'Input', 'align_for', 'MaxFeature', 'LightCNN29'
 from dataclasses import dataclass
 from pathlib import Path
 import pickle, warnings
-import torch, torch.nn as nn, torch.nn.functional as F
+import numpy as np, torch, torch.nn as nn, torch.nn.functional as F
 from .core import FacecompError, data_root
 from .align import Convention, LIGHTCNN, convention
 
@@ -127,8 +127,9 @@ class _Runtime(nn.Module):
     def __init__(self, session): super().__init__(); self.session = session
     def forward(self, x):
         if x.requires_grad: raise FacecompError("onnxruntime gives no gradient: load the embedder with grad=True for training.")
-        out = self.session.run(None, {self.session.get_inputs()[0].name: x.float().cpu().numpy()})[0]
-        return torch.from_numpy(out).to(x.device)
+        want = self.session.get_inputs()[0]; n = want.shape[0] if isinstance(want.shape[0], int) else len(x)     # some are exported for a batch of one
+        out = [self.session.run(None, {want.name: part})[0] for part in np.split(x.float().cpu().numpy(), range(n, len(x), n))]
+        return torch.from_numpy(np.concatenate(out)).to(x.device)
 
 # %% ../nbs/42_identity.ipynb #ded1960e
 class Embedder(nn.Module):

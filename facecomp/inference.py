@@ -111,6 +111,7 @@ class FaceCompleter:
     def _prepare(self, picture, landmarks=None, hole=None, align='auto', hole_is='auto', faces='all', crops=None, outline=False, **more):
         lost = set(more)-set(_BLEND)
         if lost: raise FacecompError(f"Unknown option {min(lost)!r}: there are landmarks, hole, align, hole_is, faces, crops, outline, {', '.join(_BLEND)}.")
+        if isinstance(hole, str) and hole in ('blind', 'outline'): raise FacecompError(f"hole is a mask; for what the network finds, or the outline of a face mask, say {hole}=True.")
         t = time.perf_counter(); photo = read_photo(picture); flat, said = photo.flat(), list(photo.messages); shape = photo.shape
         painted = None if hole is None else read_hole(hole, shape, hole_is); t1 = time.perf_counter()
         if painted is not None and painted.hole_is != 'given': said.append(painted.said)
@@ -160,7 +161,7 @@ class FaceCompleter:
         if stroke is not None and not raw and not used: raise FacecompError("What was painted lies outside of the face that the network sees.")
         said = list(todo['said']); left = 0. if stroke is None or raw or not strength else (stroke & (hole < .05*strength)).sum()/max(1, stroke.sum())
         if left > .01: said.append(f"{left:.0%} of what was painted lies outside of the faces and was left as it is")
-        if not hole.any(): said.append("a strength of 0 keeps the photo as it is" if not strength else "the network found nothing to replace: paint over what hides the face")
+        if not hole.any(): said.append("a strength of 0 keeps the photo as it is" if not strength else "the network found nothing to replace: mark what hides the face, with a mask or a brush")
         done = Photo(pix, photo.alpha, photo.icc, photo.exif, photo.kind, said); f = faces[0]
         return Result(done.array(), hole, f.alpha, f.scales, f.fields, f.given, f.M, f.landmarks, faces, done, dict(todo['timings'], blend=time.perf_counter()-t), todo['forwards']+len(faces), said)
 

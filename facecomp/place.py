@@ -10,14 +10,15 @@ import threading
 import cv2, numpy as np
 from .core import FacecompError
 from .align import Convention, detect_landmarks, eye_mouth, fan_files, similarity, warp_points
-from .find import certainty, field_eye, find_faces
+from .find import certainty, field_eye, find_faces, settle
 
 # %% ../nbs/69_place.ipynb #98f4ffda
 class NoFaceError(FacecompError):
-    "It isn't known where in the picture the face is. [C]"
+    "It isn't known where in the picture the face is; `short` says so without advice. [C]"
+    def __init__(self, short:str, advice:str=''): super().__init__(f'{short} {advice}'.strip()); self.short = short
 
-HELP_ALIGN = ("Give landmarks (--landmarks FILE), or an aligned square crop of the face, or force one with align='crop' (--align crop), "
-              "or put face-alignment's files {} into {}.")
+HELP_ALIGN = ("Say where it is (landmarks, or crops), or that an aligned face fills the picture (align='crop'); cut out a square if the face is small; "
+              "or put face-alignment's files {} into {}: they find more.")
 
 def crop_matrix(
     x:float, y:float, # middle of the crop, photo pixels
@@ -80,6 +81,32 @@ class Placer:
         for f in out: f.M = _from_points(warp_points(conv.points(S), cv2.invertAffineTransform(f.M)), self.convention, self.size)
         return out
 
+    def on_its_head(self,
+        flat:np.ndarray, # uint8 (H,W,3)
+        found:list, # of Found, as of `search`
+        see=None, # of `eye`; made anew by default
+    ) -> bool: # is it worth looking at the photo turned by 180°?
+        "A face upside down is taken for one now and then, with eyes where the mouth is: is the surest of these faces unsure, or surer the other way round? [C]"
+        f = max(found, key=lambda f: f.score); net_size, conv = self.finder[1:] if self.finder else (self.size, self.convention)
+        if f.score < .97: return True
+        E = warp_points(self.convention.points(self.size), cv2.invertAffineTransform(f.M)); M = _from_points(E[::-1], conv, net_size)[None]          # eyes and mouth change places
+        M, _ = settle(see or self.eye(), flat, M, net_size, conv, 3); return certainty(see or self.eye(), flat, M, net_size, conv)[0].score > f.score
+
+    def search_turned(self,
+        flat:np.ndarray, # uint8 (H,W,3)
+        see=None, # of `eye`; made anew by default
+        **kw, # as for `search`
+    ) -> tuple: # list of Found, as of `search`, in pixels of the photo as it is; by how many quarter turns the photo had to be turned for them, counterclockwise
+        "Faces however the photo lies: upright, or where there is none or one that may stand on its head, turned, the way with the surest face. [C]"
+        (H, W), best, turns = flat.shape[:2], self.search(flat, see, **kw), 0
+        ways = {1: [[0, 1, 0], [-1, 0, W-1]], 3: [[0, -1, H-1], [1, 0, 0]], 2: [[-1, 0, W-1], [0, -1, H-1]]}                                        # quarter turns: pixels of the photo to those of the photo turned
+        for k in ways if not best else [2] if self.on_its_head(flat, best, see) else []:
+            out = self.search(np.ascontiguousarray(np.rot90(flat, k)), see, **kw)
+            if max((f.score for f in out), default=0) <= max((f.score for f in best), default=0): continue
+            for f in out: f.M, f.landmarks = f.M@np.vstack([ways[k], [0, 0, 1]]), warp_points(f.landmarks, cv2.invertAffineTransform(np.float64(ways[k])))
+            best, turns = out, k
+        return best, turns
+
     def place(self,
         flat:np.ndarray, # uint8 (H,W,3)
         landmarks=None, # (68,2|3) or (n,68,2|3) pixels: where faces are
@@ -115,7 +142,9 @@ class Placer:
         files, out = fan_files(), []
         if align == 'detect' or (align == 'auto' and all(f.exists() for f in files)):
             with _detector: out = [(similarity(l[..., :2], conv, S), l, 'face-alignment', 1.) for l in detect_landmarks(flat, device=str(self.device))]
-        if not out and align != 'detect' and see: out = [(f.M, f.landmarks, 'field', f.score) for f in self.search(flat, see)]
+        if not out and align != 'detect' and see:
+            found, turns = self.search_turned(flat, see); out = [(f.M, f.landmarks, 'field', f.score) for f in found]
+            if turns: said.append("the photo stands on its head: its faces were found after half a turn" if turns == 2 else "the photo lies on its side: its faces were found after a quarter turn")
         if not out and sure > .3: said.append("no face was found for sure: the picture is taken as an aligned crop"); return pick([(*whole[:3], 0.)])
-        if not out: raise NoFaceError(f"No face was found in this picture of {W}×{H} pixels. " + HELP_ALIGN.format(', '.join(f.name for f in files), files[0].parent))
+        if not out: raise NoFaceError(f"No face was found in this picture of {W}×{H} pixels.", HELP_ALIGN.format(', '.join(f.name for f in files), files[0].parent))
         return pick(out)

@@ -90,11 +90,12 @@ class CompletionTraining(Stage):
         val:PreparedFaces=None, # validation faces, when cfg.val_every asks for a score
     ):
         self.cfg, self.acc, self.val, self.convention = cfg, acc, val, faces.convention
-        self.dataset = training_samples(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix)
+        self.dataset = training_samples(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix, cfg.recolour)
         self.batch, self.steps, self.save_every, self.max_bad, self.source = cfg.batch, cfg.steps, cfg.save_every, cfg.max_bad, faces.fingerprint(uses_fields(cfg))+self.dataset.source
         if cfg.loss.identity and not cfg.loss.identity_weight: warnings.warn("loss.identity names a recogniser, but loss.identity_weight is 0: there is no identity loss.")
         if cfg.loss.uv_weight and not cfg.net.fields: warnings.warn("net.fields is false: there is no loss on the field, whatever loss.uv_weight says.")
-        judge, loss = objective_of(cfg, faces, acc.num_processes); loss = loss.to(acc.device)
+        with isolated_rng(cfg.seed): judge, loss = objective_of(cfg, faces, acc.num_processes)        # vgg='random' is drawn
+        loss = loss.to(acc.device)
         with isolated_rng(cfg.seed):
             self.raw = CompletionNet(cfg.net); self.disc = PatchDiscriminator(cfg.disc) if cfg.loss.where_adversarial else None
         if start: start_from(start, self.raw)

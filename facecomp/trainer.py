@@ -51,7 +51,7 @@ def _train(cfg, data, out, resume, progress, limit, stages):
     out, start, res = Path(out), cfg.init, {}; faces = _faces(cfg, data, limit, fields=2 in stages); first, last = out/'pretrain', last_checkpoint(out)
     try: val = _faces(cfg, data, cfg.val_faces, 'val') if cfg.val_every and 2 in stages else None       # what is missing is said before the first hour
     except FacecompError as e: val, cfg = None, replace(cfg, val_every=0); warnings.warn(f"No scores while it trains, and no best.safetensors: {e}")
-    if 2 in stages: training_samples(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix)
+    if 2 in stages: training_samples(faces, cfg.seed, cfg.occluder, uses_fields(cfg), cfg.flip, cfg.jitter, cfg.empty, cfg.mix, cfg.recolour)
     if last and not resume and 2 in stages: raise FacecompError(f"{out} already holds a run ({last.name}): give --resume to go on with it, or another --out.")
     if 2 in stages: no_result(out)
     if cfg.pretrain.steps and not cfg.init and not last:

@@ -11,7 +11,7 @@ from urllib.parse import urlparse
 from urllib.request import getproxies
 from pathlib import Path
 import torch, torch.nn.functional as F
-from .core import ASSETS, FacecompError, atomic, bundled
+from .core import ASSETS, BUNDLED, FacecompError, atomic, bundled
 from .daf import Completion, CompletionNet
 from .checkpoint import load_weights, export_weights
 from .config import config_from_dict
@@ -48,6 +48,8 @@ def save_network(
 ) -> Path: # the weights file
     "Weights beside their SHA-256, as open_network reads them back, from here or from the hub. FacecompError for an ONNX network. [C]"
     if not isinstance(net, CompletionNet): raise FacecompError("An ONNX network can't be saved as weights.")
+    note = Path(folder)/'config.json'
+    if note.is_file() and 'preset' in (note.read_text(errors='replace')): raise FacecompError(f"{folder} is the folder of a training: its config.json would be lost. Choose another folder.")
     file = export_weights(folder, net, config_from_dict(info['train']), info['convention'])
     with atomic(Path(folder)/'config.json') as p: p.write_text(json.dumps(dict(sha256=_sha(file), net=info['net'], convention=info['convention']), indent=1))
     return file
@@ -123,8 +125,9 @@ def open_network(
     path = bundled(path)
     if not Path(path).exists() and re.fullmatch(r'[\w.-]+/[\w.-]+', str(path)) and not str(path).startswith('.'):
         path = _from_hub(str(path))
+    if not Path(path).exists() and re.fullmatch(r'[\w-]+', str(path)): raise FacecompError(f"There are no weights {str(path)!r}: {' and '.join(BUNDLED)} are bundled; anything else is a file, a folder, or user/name on the hub.")
     file = Path(path)/'weights.safetensors' if Path(path).is_dir() else Path(path)
-    if file.is_file(): _check_hash(file, file.with_name('config.json'))
+    if file.is_file() and file.name == 'weights.safetensors': _check_hash(file, file.with_name('config.json'))      # the only one that it speaks of
     return load_weights(path)
 
 def open_finder(

@@ -145,7 +145,7 @@ def test_whole_photo_with_landmarks(completer):
 def test_not_square(completer):
     x = masked()[0]
     flat = np.ascontiguousarray(x[40:200])
-    with pytest.raises(NoFaceError, match='--landmarks FILE'): completer.complete(np.full((100, 180, 3), 90, np.uint8))
+    with pytest.raises(NoFaceError, match="align='crop'"): completer.complete(np.full((100, 180, 3), 90, np.uint8))
     out = completer.complete_full(flat, align='crop')
     assert out.picture.shape == flat.shape and (out.face[0] == out.face[5]).all()   # filled up by repeating the border
     assert completer.complete(x[:240]).shape == (240, 256, 3)                       # nearly square
@@ -224,7 +224,7 @@ def test_base_weights(completer, tmp_path, cli):
     small_, base_ = (np.mean([hole_error(c, *x) for x in cases]) for c in (completer, base)); print(small_, base_); assert base_ < small_
     write_picture(tmp_path/'x.png', masked()[0]); code, said = cli(tmp_path/'x.png', '-o', tmp_path/'y.png', '--weights', 'base')
     assert code == 0 and (read_picture(tmp_path/'y.png') == base.complete(read_picture(tmp_path/'x.png'))).all(), said
-    code, said = cli(tmp_path/'x.png', '-o', tmp_path/'z.png', '--weights', 'bass'); assert code == 1 and 'no weights at bass' in said
+    code, said = cli(tmp_path/'x.png', '-o', tmp_path/'z.png', '--weights', 'bass'); assert code == 1 and "no weights 'bass': small and base are bundled" in said
 
 def test_finder(tmp_path, completer):
     blind = tmp_path/'blind'; cfg = config_from_dict(dict(net=dict(size=64, base=8, widest=16, outer=4, fuse_width=4, scales=3, fields=False)))
@@ -310,7 +310,7 @@ def bad_files(folder):
     Image.new('1', (20000, 20000)).save(folder/'bomb.png')
     Image.new('L', (60, 200)).save(folder/'tall.png')
     return {'text.jpg': 'not a picture', 'empty.png': 'not a picture', 'cut.jpg': 'damaged or cut short', 'dot.png': 'too few', 'bomb.png': 'too many pixels',
-            'tall.png': '--landmarks FILE', 'none.jpg': 'does not exist'}
+            'tall.png': 'No face was found in this picture of', 'none.jpg': 'does not exist'}
 
 def test_bad_pictures(tmp_path, cli):
     for name, why in bad_files(tmp_path/'in').items():
@@ -524,7 +524,9 @@ def test_folder_runs_say_their_notes(tmp_path, cli):
     x, _ = masked(size=128); m = np.zeros((128, 128), np.uint8); m[70:110, 40:90] = 255
     (tmp_path/'in').mkdir(); (tmp_path/'masks').mkdir()
     for n in 'ab': Image.fromarray(x).save(tmp_path/'in'/f'{n}.png'); Image.fromarray(m).save(tmp_path/'masks'/f'{n}.PNG')
-    code, said = cli(tmp_path/'in', '--mask', tmp_path/'masks', '-o', tmp_path/'out'); assert not code and 'note: the white part of the mask is taken as the hole (2 of 2 pictures)' in said
+    code, said = cli(tmp_path/'in', '--mask', tmp_path/'masks', '-o', tmp_path/'out'); assert not code and 'note: the white part of the mask is taken as the hole (2 of 2 pictures: a.png, b.png)' in said
+    for n in 'cd': Image.new('L', (60, 200), 90).save(tmp_path/'in'/f'{n}.png')
+    code, said = cli(tmp_path/'in', '-o', tmp_path/'some'); assert code and said.count('No face was found') == 2 and said.count('cut out a square') == 1 and 'checkpoints' not in said    # the advice comes once
     code, said = cli(tmp_path/'in', '-o', tmp_path/'in'/'..', '--resume'); assert 'no pictures' not in said                       # a folder above is no place inside
 
 def test_what_is_left_of_a_mask_is_said(completer):

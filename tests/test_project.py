@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIB, NBS = ROOT/'facecomp', ROOT/'nbs'
 
 # A module may import those to its left only.
-ORDER = 'core mesh head faces align cloth mask occlude occluders overlays fetch photos prepared sets samples pack siamese networks daf field fit losses adversarial identity objective config checkpoint graph loop stage1 stage2 trainer methods judges terms rivals setups contest jobs metrics quality roc verification templates inception distribution tables ablation comparison ranking timing photofile hole find blend place weights inference command demo squares handlers page'.split()
+ORDER = 'core mesh head faces align cloth mask occlude occluders overlays scenery fetch photos prepared sets samples pack siamese networks daf field fit losses adversarial identity objective config checkpoint graph loop stage1 stage2 trainer methods judges terms rivals setups contest jobs metrics quality roc verification templates inception distribution tables ablation comparison ranking timing photofile hole find blend place weights inference command demo squares handlers page'.split()
 DIRECTIVES = {'default_exp', 'export', 'exporti', 'hide', 'eval:', 'cuda', 'slow'}
 HEAVY = 'gradio face_alignment onnxruntime fastcore nbdev execnb IPython ipywidgets pytest'.split()
 MAX_NOTEBOOK = 1_500_000 # bytes
@@ -434,7 +434,7 @@ def test_printed_sentences():
         (card(), f'TPR at FPR 1 % {N}, {N}, {N}, {N}\\.', [probe(p, 'tpr_at_fpr_0.01') for p in probes]),
         (card(), rf'\({N}, {N} to {N}\)\. A completion is no evidence', both),
         (card(), rf'the hole is 27 %\): {N} dB, SSIM {N}, LPIPS {N}, {N} dB in the hole', templates),
-        (readme(), f'it has {N} dB, SSIM {N}, LPIPS {N}, and {N} dB in a hole', templates),
+        (readme(), f'`small` has {N} dB, SSIM {N}, LPIPS {N}, and {N} dB in a hole', templates),
         (readme(), rf'\(AUC {N} and {N}; the interval of the difference, {N} to {N},', [probe('completed', 'auc'), probe('masked', 'auc'), probe('completed − masked', 'auc_low'), probe('completed − masked', 'auc_high')]),
         (readme(), rf'shown both, it does better \({N}\)', [probe('both', 'auc')]),
         (readme(), rf'completion gains {N} points of TPR at FPR 1 % \({N} to {N}\)', gain), (card(), rf'completion alone is {N} points \({N} to {N}\)', gain),
