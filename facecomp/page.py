@@ -44,7 +44,7 @@ def name_weights(
 NAMES = {'examples': ['example: astronaut under a mask', 'example: Grace Hopper under a mask'], 'result': ['before', 'after'], 'shown': ['what was replaced, under a veil'], 'hole': ['what was replaced, in white'], 'own': ['my photo']} # by elem_id, in order [C]
 NAMES_JS = "() => { const names = %s, name = () => { for (const id in names) document.querySelectorAll(`#${id} img`).forEach((e, i) => { if (!e.alt) e.alt = names[id][i] || names[id][0] }) }; new MutationObserver(name).observe(document.body, {childList: true, subtree: true}); name() }" % json.dumps(NAMES)
 CLOSE_JS = "() => document.querySelectorAll('[data-testid=toast-close]').forEach(b => b.click())" # what went wrong last time has been read
-WHY_JS = "async () => { let t; for (let n = 0; n < 30 && !t; n++) { await new Promise(r => setTimeout(r, 100)); t = [...document.querySelectorAll('[data-testid=toast-text]')].map(e => e.innerText).pop() } return (t || 'That did not work.')+(document.querySelector('#result img') ? ' (The result that is shown is the one from before.)' : '') }" # what went wrong, where an answer is looked for
+WHY_JS = "async () => { let t; for (let n = 0; n < 30 && !t; n++) { await new Promise(r => setTimeout(r, 100)); t = [...document.querySelectorAll('[data-testid=toast-text]')].map(e => e.innerText).pop() } return (t || 'That did not work.')+(document.querySelector('%s img') ? ' (The result that is shown is the one from before.)' : '') }" # what went wrong, where an answer is looked for
 IN_SIGHT_JS = "() => setTimeout(() => document.querySelector('#result').scrollIntoView({block: 'nearest', behavior: 'smooth'}), 400)" # no further than needed, when the picture has its height
 
 # %% ../nbs/73_page.ipynb #eb9ba814
@@ -169,7 +169,7 @@ def _complete_events(at, c, i, weights): # of the tabs Complete and Inside; at b
     done = c.button.click(at(complete), [c.editor, c.mask, c.hole_is, c.mode, c.chosen, c.strength, weights, c.crops, c.threshold, c.softness, c.grow, token], [c.slider, c.file, i.scales, i.alphas, i.fields, i.hole, c.said, c.shown, token], api_name='complete',
                         api_description='Complete one picture. faces: numbers from 1, in the order of /find. crops: where faces are, a list of [x, y, side, turn], in percent of the width, the height and the longer side, and degrees.', **ONE)
     done.success(None, None, None, js=IN_SIGHT_JS, api_visibility='private')
-    done.failure(None, None, [c.said], js=WHY_JS, api_visibility='private')
+    done.failure(None, None, [c.said], js=WHY_JS % '#result', api_visibility='private')
     weights.input(others, [weights, token], [c.said], **QUICK)
     done.success(at(faces_inside), [token], [i.which, c.shown], api_visibility='private', queue=False)
     gr.on([part.input for part in how], at(adjust), [*how, token], [c.slider, c.file, i.hole, c.said, c.shown], api_name='adjust', api_description='Blend the last picture of this session anew.', trigger_mode='always_last', show_progress='hidden', **ONE)
@@ -180,7 +180,8 @@ def _complete_events(at, c, i, weights): # of the tabs Complete and Inside; at b
 
 def _mask_events(at, m, weights): # of the tab Mask me
     for event in (m.own.upload, m.own.input, m.own.clear): event(None, [m.own], [m.who], js=f"p => p ? 'own' : '{PORTRAITS[0]}'", api_visibility='private')
-    m.put.click(at(cover), [m.who, m.own, m.kind, weights], [m.three, m.db, m.masked], api_name='put_mask', api_description='Cover a portrait, or one\'s own photo, by a mask, and complete it.', **ONE)
+    done = m.put.click(at(cover), [m.who, m.own, m.kind, weights], [m.three, m.db, m.masked], api_name='put_mask', api_description='Cover a portrait, or one\'s own photo, by a mask, and complete it.', **ONE)
+    done.failure(None, None, [m.db], js=WHY_JS % '#three', api_visibility='private')
 
 def _batch_events(desk, b, weights): # of the tab Batch
     import gradio as gr
@@ -214,7 +215,7 @@ def build_demo(
 
 CSS = """
 .gradio-container { --font: system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif } /* of the page's own half-bold only A and B came along */
-:is(#result, #file, #shown, #said) .wrap:has(.error) { display: none } /* the reason stands under the result */
+:is(#result, #file, #shown, #said, #three, #db, #masked) .wrap:has(.error) { display: none } /* the reason stands under the result */
 .fit .grid-wrap { padding-top: 36px; min-height: 100px; max-height: none; overflow: visible; height: auto !important }
 .fit .grid-container { grid-template-columns: repeat(auto-fit, minmax(min(var(--least), 44%), 1fr)); grid-auto-rows: auto; grid-template-rows: none; height: auto }
 .fit { --least: 130px } .fit.wide { --least: 230px }

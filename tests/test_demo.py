@@ -411,6 +411,8 @@ def test_examples_and_messages(page, examples, tmp_path):
     page.click('#run')
     page.wait_for_selector('text=There is no picture yet'); page.wait_for_timeout(1000)
     assert page.locator('.toast-body').count() == 1 and 'Traceback' not in page.inner_text('body')
+    page.wait_for_function("document.querySelector('#said').innerText.startsWith('There is no picture yet')")      # where the answer would stand, too, and no badge on it
+    assert page.locator('#result .error:visible, #file .error:visible, #said .error:visible').count() == 0
     page.locator('#examples img, #examples button').first.click()
     page.wait_for_timeout(2000)
     out, was = result(page, tmp_path), np.asarray(Image.open(examples[0]))
@@ -420,6 +422,13 @@ def test_examples_and_messages(page, examples, tmp_path):
     page.wait_for_timeout(500)
     page.click('#run')
     page.wait_for_selector('text=There is no picture yet')
+
+def test_an_answer_goes_with_its_photo(page, examples, tmp_path):
+    "Another photo takes the last one's result away, on all tabs"
+    page.locator('#examples img, #examples button').first.click(); page.wait_for_timeout(2000); result(page, tmp_path); assert 'replaced' in page.inner_text('#said')
+    page.click('#another'); page.wait_for_function("!document.querySelector('#result img') && !document.querySelector('#said').innerText.trim() && !document.querySelector('#editor canvas + img')")
+    tab(page, 'Inside'); page.wait_for_timeout(500); assert page.locator('#scales img, #alphas img, #fields img').count() == 0
+    tab(page, 'Complete'); page.click('#run'); page.wait_for_selector('text=There is no picture yet')
 
 def test_every_control(page, examples, face500, tmp_path):
     "Mask file and what in it is the hole, mode, strength, weights, faces, a crop by hand: each changes the pixels it should"

@@ -145,3 +145,17 @@ class _Session: # of onnxruntime, exported for one picture at a time
 def test_an_onnx_recogniser_of_one_picture_takes_nine():
     from facecomp.identity import _Runtime
     x = torch.rand(9, 3, 8, 8); assert torch.equal(_Runtime(_Session())(x), x.flatten(1)[:, :5]*2)
+
+
+def test_fid_of_an_ablation_sees_the_truth_outside_the_photo(tmp_path):
+    "What lies outside the source photo is the same in both sets: a network can't be better or worse there"
+    from facecomp.ablation import Judge
+    for i in range(6): write_picture(tmp_path/'src'/'utkface'/f'{i}.png', procedural_face(i, size=96, aligned=False).picture[20:76, 20:76])
+    (tmp_path/'src'/'utkface.csv').write_text('file,split\n'+''.join(f"{i}.png,{'train' if i < 2 else 'test'}\n" for i in range(6)))
+    np.savez(tmp_path/'m.npz', name=[f'{i}.png' for i in range(6)], landmarks68=np.stack([procedural_face(i, size=96, aligned=False).landmarks-[20, 20, 0] for i in range(6)]))
+    prepare('utkface', tmp_path/'src', tmp_path/'set', size=64, landmarks=tmp_path/'m.npz', jobs=1, progress=False)
+    judge, seen = Judge(tmp_path/'set', with_lpips=False), []; judge.look = lambda x: (seen.append(x), x.flatten(1)[:, :4].double())[1]
+    class White(torch.nn.Module):
+        def forward(self, x): return type('Out', (), dict(pictures=[torch.ones_like(x)]))
+    judge(White(), progress=False); (fake, real), out = seen, torch.stack([judge.tests[i*len(judge.tests.masks)]['valid'] for i in judge.picked]) > 0
+    assert (~out).float().mean() > .05 and torch.equal(fake*~out, real*~out) and (fake[out.expand_as(fake)] == 1).all()
