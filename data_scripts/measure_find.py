@@ -114,7 +114,7 @@ class Bench:
         with patch('facecomp.place.fan_files', lambda *a: [Path('none')]):                      # without face-alignment
             for x in pics:
                 said = []
-                try: found = place.place(np.ascontiguousarray(x), see=self.see, said=said); n['guessed' if said else 'in place' if found[0][2] == 'crop' else 'found elsewhere'] += 1
+                try: found = place.place(np.ascontiguousarray(x), see=self.see, said=said); n[('guessed' if said else 'in place') if found[0][2] == 'crop' else 'found turned' if said else 'found elsewhere'] += 1
                 except NoFaceError: n['refused'] += 1
         say(f'   {what}: '+', '.join(f'{v} of {len(pics)} {k}' for k, v in n.most_common()))
 
@@ -123,7 +123,7 @@ def main(argv=None):
     p = argparse.ArgumentParser(description='Measure finding and aligning by the field.')
     p.add_argument('--data', help='folder with data/ and weights/; FACECOMP_DATA by default')
     p.add_argument('--weights', default=ASSETS/'finder.safetensors', help='weights to measure')
-    p.add_argument('--threshold', type=float, default=.85)
+    p.add_argument('--threshold', type=float, help='least score; as find_faces has it by default')
     p.add_argument('--steps', type=int, default=4, help='looks at each start')
     for k, n in dict(utkface=1000, portraits=30, masked=181, empty=100, squares=250).items(): p.add_argument(f'--{k}', type=int, default=n)
     a = p.parse_args(argv)
@@ -131,7 +131,7 @@ def main(argv=None):
     root = Path(a.data) if a.data else data_root()
     if not root: sys.exit('measure_find: it needs photos: --data or FACECOMP_DATA')
     b, truth, data = Bench(a.weights), Truth(root/'weights'), root/'data'
-    say(f'1  whole photos, least score {a.threshold}')
+    say(f"1  whole photos, least score {a.threshold or 'by default'}")
     if a.portraits:
         pics = [read_picture(f) for f in sorted((data/'portraits_cc0').iterdir())[:a.portraits]]
         marks = [[truth.landmarks(q, x) for x in truth.boxes(q)[:1]] for q in pics]

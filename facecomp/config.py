@@ -134,6 +134,7 @@ PRESETS = {
                   pretrain=dict(steps=8000, batch=64, queue=3900, optimizer='adam', lr=5e-4, weight_decay=0., augment=1., ramp=16)),
     'finder': dict(net=dict(size=64, base=32, widest=256, outer=16, fuse_width=8, scales=3),
                   loss=dict(rec_weight=1., uv_weight=4., perceptual_weight=0., style_weight=0., structure_layers=(1, 2, 3)), batch=32, jitter=.65, empty=.3, recolour=.3,
+                  mix=dict(mask=.45, stroke=.12, patch=.05, eyeglasses=.04, sunglasses=.06, cup=.06, scarf=.08, hand=.12, none=.02),
                   steps=12_000, lr=1e-3, betas=(.9, .99), schedule='cosine', warmup=200, clip=1., precision='auto', workers=-1, threads=1),
     'base':  dict(net=NETS['base'], loss=dict(perceptual_weight=1.), batch=8, steps=300_000, lr=2e-4, schedule='cosine', warmup=1000, clip=1.,
                   precision='auto', workers=-1, compile=True, val_every=1000, pretrain=dict(steps=20_000, optimizer='adam', lr=5e-4, augment=1., ramp=3)),

@@ -190,14 +190,15 @@ def find_faces(
     size:int, conv:Convention, # of the network's crops
     smallest:float=.2, # side of the smallest aligned crop that is looked for, share of the photo's shorter side
     limit:int=16, # no more faces than this
-    threshold:float=.85, # least score
-    beside:float=.08, # what is less sure than the surest face by more than this is none: a sofa beside a face
+    threshold:float=None, # least score; .85 by default, .9 in photos without colour, where more looks like a face
+    beside:float=.1, # what is less sure than the surest face by more than this is none: a sofa beside a face
     stride:float=.45, ratio:float=1.4, # of the windows: step (share of their side) and next size
     candidates:int=24, # so many votes settle in each square of the photo: fewer miss small faces among busy backgrounds
 ) -> list: # of Found, largest face first
     "All faces of a photo by the predicted field, without any detector; FacecompError for a smallest or a limit of nothing, or an array of another kind. [C]"
     if not smallest > 0 or not limit >= 1: raise FacecompError(f"smallest must be above 0 and limit 1 or more, not {smallest} and {limit}: no face could be found.")
     if not isinstance(photo, np.ndarray) or photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3: raise FacecompError(f"The photo must be an array (H,W,3) of uint8, not {getattr(photo, 'shape', type(photo).__name__)} of {getattr(photo, 'dtype', 'another kind')}: read_photo(…).flat() makes one.")
+    if threshold is None: threshold = .9 if (photo[..., :1] == photo).all() else .85
     conv = convention(conv); H, W = photo.shape[:2]; k = min(1., size/smallest/min(H, W))
     small = photo if k == 1 else cv2.resize(photo, (max(1, round(W*k)), max(1, round(H*k))), interpolation=cv2.INTER_AREA)
     h, w = small.shape[:2]; down = np.array([[w/W, 0, (w/W-1)/2], [0, h/H, (h/H-1)/2]]); top, low = 1.8*min(h, w), max(smallest*min(h, w), 24)

@@ -101,7 +101,7 @@ class Placer:
         (H, W), best, turns = flat.shape[:2], self.search(flat, see, **kw), 0
         ways = {1: [[0, 1, 0], [-1, 0, W-1]], 3: [[0, -1, H-1], [1, 0, 0]], 2: [[-1, 0, W-1], [0, -1, H-1]]}                                        # quarter turns: pixels of the photo to those of the photo turned
         for k in ways if not best else [2] if self.on_its_head(flat, best, see) else []:
-            out = self.search(np.ascontiguousarray(np.rot90(flat, k)), see, **kw)
+            out = self.search(np.ascontiguousarray(np.rot90(flat, k)), see, **{'threshold': .95, **kw})            # rarer than upright ones: who claims one must be surer
             if max((f.score for f in out), default=0) <= max((f.score for f in best), default=0): continue
             for f in out: f.M, f.landmarks = f.M@np.vstack([ways[k], [0, 0, 1]]), warp_points(f.landmarks, cv2.invertAffineTransform(np.float64(ways[k])))
             best, turns = out, k
