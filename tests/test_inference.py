@@ -554,7 +554,7 @@ def test_square_without_a_face(completer, monkeypatch, tmp_path):
         grey = np.full((n, n, 3), 128, np.uint8)
         with pytest.raises(NoFaceError): completer.complete_full(grey)
         assert completer.complete(grey, align='crop').shape == grey.shape
-    monkeypatch.setattr('facecomp.place.Placer.glance', lambda *a: (.31, .9)); monkeypatch.setattr('facecomp.place.Placer.search', lambda *a: [])
+    monkeypatch.setattr('facecomp.place.Placer.glance', lambda *a: (.31, .9)); monkeypatch.setattr('facecomp.place.Placer.search', lambda *a, **k: [])
     res = completer.complete_full(grey); assert any('taken as an aligned crop' in m for m in res.messages) and res.faces[0].score == 0
     monkeypatch.setattr('facecomp.place.Placer.glance', lambda *a: (.29, 0.))
     with pytest.raises(NoFaceError): completer.complete_full(grey)
