@@ -24,6 +24,7 @@ def test_500_files_through_the_library(tmp_path, monkeypatch):
     assert len(whole) > 60
     done = completer.complete_batch(whole[::6], details=True, errors='return', align='crop')       # what could be read is completed, or said: no face is among it, so each is said to be one
     assert len(done) == len(whole[::6]) and sum(isinstance(d, FacecompError) for d in done) < len(done)/2
+    assert all(isinstance(d, FacecompError) or d.picture.size for d in completer.complete_batch(whole[::12], details=True, errors='return'))      # and where nobody says what it is, too
     for d, f in zip(done, whole[::6]):
         if isinstance(d, FacecompError): continue
         x = read_photo(f).array()
